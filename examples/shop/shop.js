@@ -1,0 +1,12 @@
+// The basket of the example shop: a number in this tab.
+const shown = document.getElementById("basket");
+const count = () => Number(sessionStorage.getItem("basket") ?? 0);
+shown.value = count();
+
+for (const button of document.querySelectorAll("[data-buy]")) {
+  button.addEventListener("click", () => {
+    sessionStorage.setItem("basket", count() + 1);
+    shown.value = count();
+    button.textContent = `${button.dataset.buy} is in your basket`;
+  });
+}

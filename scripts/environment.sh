@@ -1,0 +1,34 @@
+# Sourced by the scripts beside it: makes .venv with the locked packages of "$1" and this checkout in it.
+# Nothing is done where that has been done already.
+
+environment() {
+    lock=$1
+    python=
+    for candidate in "${PYTHON:-}" python3.14 python3.13 python3.12 python3.11 python3 python; do
+        [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            python=$candidate
+            break
+        fi
+    done
+    if [ -z "$python" ]; then
+        echo "Python 3.11 or newer is needed, and none was found. Install it, or name one: PYTHON=/path/to/python $0" >&2
+        exit 1
+    fi
+
+    stamp=.venv/.installed-$(cat "$lock" pyproject.toml | cksum | tr ' ' -)-$(basename "$lock")
+    [ -f "$stamp" ] && return
+
+    if [ ! -x .venv/bin/python ]; then
+        echo "Making .venv with $("$python" --version) ..."
+        if ! "$python" -m venv .venv; then
+            rm -rf .venv
+            echo "The venv module does not work here. On Debian and Ubuntu: apt-get install python3-venv" >&2
+            exit 1
+        fi
+    fi
+    echo "Installing the packages of $lock ..."
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+    touch "$stamp"
+}

@@ -1,0 +1,55 @@
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import FakeUpstream, Proxy
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def _upstream_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeUpstream]:
+    with FakeUpstream(tmp_path_factory.mktemp("upstream") / "log", "--think", "0.2") as server:
+        yield server
+
+
+@pytest.fixture
+def upstream(_upstream_server: FakeUpstream) -> FakeUpstream:
+    """The fake upstream, as new. Answers take 0.2 s unless a test orders otherwise."""
+    _upstream_server.order("reset")
+    return _upstream_server
+
+
+@pytest.fixture(scope="session")
+def _proxy_server(_upstream_server: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with Proxy(_upstream_server.url, tmp_path_factory.mktemp("proxy") / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(_proxy_server: Proxy, upstream: FakeUpstream) -> Proxy:
+    """A proxy before the fake upstream, shared by tests that do not restart it."""
+    return _proxy_server
+
+
+@pytest.fixture
+def own_proxy(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Proxy]:
+    """A proxy of the test's own, to be stopped, killed and started again."""
+    with Proxy(upstream.url, tmp_path / "proxy.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The browser the tests drive."""
+    named = os.environ.get("CHROMIUM")
+    for candidate in (named, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+        if candidate and (found := shutil.which(candidate)):
+            return found
+    raise RuntimeError("no Chromium found: install it, or set CHROMIUM to its path (scripts/test does it with apt)")

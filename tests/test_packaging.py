@@ -1,0 +1,71 @@
+"""The wheel, installed into an empty environment, serves."""
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.servers import HOST, free_port
+from tests.test_cli import one_site, wait_for_port
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from this checkout by the back end that is installed already."""
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_carries_what_it_serves(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    for top, inside in (("static", "static"), ("templates", "templates"), ("examples/shop", "examples/shop")):
+        for path in (ROOT / top).rglob("*"):
+            if path.is_file():
+                assert f"widget_proxy/{inside}/{path.relative_to(ROOT / top).as_posix()}" in names
+    assert not [name for name in names if name.startswith(("tests/", "docs/"))]
+
+
+def test_the_wheel_serves_from_an_environment_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--require-hashes", "-r", str(ROOT / "requirements.lock")], check=True)
+    subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
+    port = free_port()
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("WIDGET_PROXY_")}
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [str(environment / "bin" / "widget-proxy"), "serve", "--port", str(port)],
+            env=variables | one_site("http://127.0.0.1:9"),
+            stdout=log,
+            stderr=log,
+            cwd=tmp_path,
+        )
+    try:
+        wait_for_port(port, process)
+        with httpx2.Client(base_url=f"http://{HOST}:{port}") as client:
+            assert client.get("/healthz").status_code == 200
+            assert "chat-widget" in client.get("/widget.js").text
+            assert client.get("/widget/panel.js").status_code == 200
+            assert "widget-proxy is running" in client.get("/").text
+    finally:
+        process.terminate()
+        process.wait(10)
+    outcome = subprocess.run(
+        [str(environment / "bin" / "widget-proxy"), "demo", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "Ctrl-C" in outcome.stdout

@@ -1,0 +1,3 @@
+from widget_proxy.cli import main
+
+main()

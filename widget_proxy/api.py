@@ -1,0 +1,297 @@
+"""`v1`: thin. An endpoint checks what came, asks the hub, and answers; it never waits for the bot."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from widget_proxy.bodies import MessageBody, StartBody, first_value, read_body
+from widget_proxy.broker import Broker
+from widget_proxy.config import Settings, Site
+from widget_proxy.handles import AwaitedTask, ChatSession, HandleExpired, HandleInvalid, Handles
+from widget_proxy.hub import Hub
+from widget_proxy.messages import format_moment
+from widget_proxy.page_context import PageContextError, check_page_context, check_session_data, page_address
+from widget_proxy.problems import Problem, from_upstream
+from widget_proxy.stream import Streams, to_replay
+from widget_proxy.upstream import UpstreamError
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_CURSOR = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+MOST_TASKS = 20
+"""Answers one reader may await at once."""
+
+TRANSCRIPT_PAGE = 100
+LONGEST_TRANSCRIPT_PAGE = 500
+FIRST_READING_SECONDS = 10.0
+"""How long the transcript waits for upstream's history where it has not been read yet."""
+
+_NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Api:
+    """The endpoints of `v1`."""
+
+    def __init__(self, settings: Settings, handles: Handles, hub: Hub, broker: Broker, streams: Streams) -> None:
+        self._settings = settings
+        self._handles = handles
+        self._hub = hub
+        self._broker = broker
+        self._streams = streams
+
+    def routes(self) -> list[Route]:
+        """Every route of `v1`."""
+        return [
+            Route("/v1/sites/{site}", self.site, methods=["GET"]),
+            Route("/v1/sites/{site}/sessions", self.start, methods=["POST"]),
+            Route("/v1/session/messages", self.messages, methods=["GET", "POST"]),
+            Route("/v1/session/events", self.events, methods=["GET"]),
+            Route("/v1/session/tasks/{task}/events", self.task_events, methods=["GET"]),
+        ]
+
+    async def site(self, request: Request) -> Response:
+        """What the widget needs to know of a site. No secret, no chatbot id."""
+        site = self._site(request)
+        texts = site.texts.model_dump(mode="json", exclude_none=True)
+        body = {
+            "site": site.slug,
+            "title": site.title,
+            "texts": texts,
+            "look": site.look.model_dump(mode="json"),
+            "limits": {
+                "message_characters": site.limits.message_characters,
+                "page_context_bytes": site.limits.page_context_bytes,
+            },
+            "languages": list(site.languages),
+        }
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
+        headers = {"Cache-Control": "public, max-age=60", "ETag": etag, "X-Content-Type-Options": "nosniff"}
+        if etag in request.headers.get("If-None-Match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type="application/json")
+
+    async def start(self, request: Request) -> Response:
+        """Start a session, with the page it starts on."""
+        site = self._site(request)
+        origin = request.headers["Origin"]  # the gate saw that there is one
+        body, _ = await read_body(request, StartBody, self._settings.server.body_bytes)
+        if body.visitor_token is not None:
+            raise Problem("visitor_token_invalid", "This site takes no visitor tokens.")
+        try:
+            context = None if body.page_context is None else check_page_context(body.page_context, site.limits)
+            data = None if body.session_data is None else check_session_data(body.session_data, site.limits)
+        except PageContextError as error:
+            raise Problem(error.code, str(error)) from None
+        participant = body.participant
+        try:
+            session, started, seed = await self._hub.start(
+                site,
+                origin=origin,
+                page_url=page_address(context, origin),
+                page_context=context,
+                participant_id=participant.id if participant else None,
+                participant_name=participant.name if participant else None,
+                session_data=data,
+            )
+        except UpstreamError as error:
+            raise from_upstream(error, site.slug) from error
+        answer: dict[str, Any] = {
+            "handle": self._handles.seal_session(session),
+            "expires_at": format_moment(session.expires),
+            "chatbot": {"name": started.chatbot_name},
+            "participant": {
+                "id": participant.id if participant else None,
+                "name": participant.name if participant else None,
+            },
+        }
+        if seed is not None:
+            answer["task"] = seed.ref
+        return JSONResponse(answer, 201, _NO_STORE)
+
+    async def messages(self, request: Request) -> Response:
+        """The transcript to read, or a message to send: one route, so that a 405 names both methods."""
+        return await (self.send(request) if request.method == "POST" else self.transcript(request))
+
+    async def send(self, request: Request) -> Response:
+        """Take a visitor's message. A repeated `Idempotency-Key` is the same message, sent once."""
+        session = self._session(request)
+        site = self._settings.sites[session.site]
+        body, raw = await read_body(request, MessageBody, self._settings.server.body_bytes)
+        message = body.message.strip()
+        if not message:
+            raise Problem("message_empty", "Write something first.")
+        if len(message) > site.limits.message_characters:
+            raise Problem(
+                "message_too_long",
+                f"The message has {len(message)} characters, and {site.limits.message_characters} are allowed.",
+            )
+        if "\0" in message:
+            raise Problem("bad_request", "message holds a NUL character.")
+        if body.attachments:
+            raise Problem("attachment_invalid", "An attachment is not one that was uploaded in this conversation.")
+        context = self._message_context(body, site, session)
+        key = request.headers.get("Idempotency-Key")
+        if key is None:
+            return JSONResponse(await self._send(session, message, context), 202, _NO_STORE)
+        if _IDEMPOTENCY_KEY.fullmatch(key) is None:
+            raise Problem("bad_request", "Idempotency-Key has 1 to 200 printable ASCII characters, such as a UUID.")
+        return await self._send_once(session, message, context, key, hashlib.sha256(raw).hexdigest())
+
+    async def transcript(self, request: Request) -> Response:
+        """The messages so far, for clients without a stream."""
+        session = self._session(request)
+        after = self._cursor(first_value(request.query_params, "after"))
+        asked = first_value(request.query_params, "limit") or str(TRANSCRIPT_PAGE)
+        if not (asked.isascii() and asked.isdigit() and 1 <= int(asked[:9]) <= LONGEST_TRANSCRIPT_PAGE):
+            raise Problem("bad_request", f"limit is a number from 1 to {LONGEST_TRANSCRIPT_PAGE}.")
+        async with self._hub.watch(session):
+            async with self._broker.subscribe(session.key, after) as subscription:
+                if not any(entry.event.name == "ready" for entry in subscription.backlog):
+                    with anyio.move_on_after(FIRST_READING_SECONDS):
+                        async for entry in subscription.live():
+                            if entry.event.name == "ready":
+                                break
+            async with self._broker.subscribe(session.key, after) as subscription:
+                entries = to_replay(subscription.backlog, subscription.replay_from, ())
+        messages = [entry for entry in entries if entry.event.name == "message"]
+        status = next((entry.event.data["status"] for entry in entries if entry.event.name == "session"), "active")
+        page = messages[: int(asked)]
+        answer = {
+            # Found in order of arrival, told in order of speaking: a visitor's own row comes after its quick answer.
+            "messages": sorted((entry.event.data for entry in page), key=lambda data: data["created_at"] or ""),
+            "cursor": page[-1].cursor if page else after,
+            "has_more": len(messages) > len(page),
+            "session": {"status": status},
+        }
+        return JSONResponse(answer, 200, _NO_STORE)
+
+    async def events(self, request: Request) -> Response:
+        """The stream of the session."""
+        session = self._session(request)
+        refs = request.query_params.getlist("task")
+        if len(refs) > MOST_TASKS:
+            raise Problem("bad_request", f"At most {MOST_TASKS} answers can be awaited at once.")
+        tasks = [self._task(session, ref) for ref in dict.fromkeys(refs)]
+        return self._streams.session(session, self._cursor(request.headers.get("Last-Event-ID")), tasks)
+
+    async def task_events(self, request: Request) -> Response:
+        """The stream of one answer."""
+        session = self._session(request)
+        return self._streams.task(session, self._task(session, request.path_params["task"]))
+
+    # What was asked for, opened and checked
+
+    def _site(self, request: Request) -> Site:
+        site = self._settings.sites.get(request.path_params["site"])
+        if site is None:
+            raise Problem("unknown_site", "No site of this name is configured here.")
+        self._check_origin(site, request)
+        return site
+
+    def _session(self, request: Request) -> ChatSession:
+        scheme, _, handle = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not handle.strip():
+            raise Problem(
+                "handle_missing",
+                "Send the handle, as Authorization: Bearer <handle>.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        try:
+            session = self._handles.open_session(handle.strip())
+        except HandleInvalid:
+            raise _invalid() from None
+        except HandleExpired:
+            raise Problem("session_expired", "This conversation has expired. Please start a new one.") from None
+        site = self._settings.sites.get(session.site)
+        if site is None:
+            raise _invalid()
+        self._check_origin(site, request)
+        return session
+
+    def _check_origin(self, site: Site, request: Request) -> None:
+        # The gate let every configured origin in; this one has to be the site's own.
+        if not site.allows(request.headers["Origin"]):
+            raise Problem("origin_not_allowed", "This page's origin is not in the site's list of allowed origins.")
+
+    def _task(self, session: ChatSession, ref: str) -> AwaitedTask:
+        try:
+            return self._handles.open_task(session, ref)
+        except HandleInvalid:
+            raise Problem("bad_request", "task is not a task of this session.") from None
+
+    def _cursor(self, cursor: str | None) -> str | None:
+        if cursor and _CURSOR.fullmatch(cursor) is None:
+            raise Problem("bad_request", "The cursor is not one that was given out.")
+        return cursor or None
+
+    def _message_context(self, body: MessageBody, site: Site, session: ChatSession) -> dict[str, Any] | None:
+        if body.page_context is None:
+            return None
+        try:
+            context = check_page_context(body.page_context, site.limits)
+        except PageContextError as error:
+            raise Problem(error.code, str(error)) from None
+        # Upstream keeps the last page's context when it is sent an empty one; this says that there is nothing more.
+        return context or {"page_url": session.origin}
+
+    # Sending
+
+    async def _send(self, session: ChatSession, message: str, context: Mapping[str, Any] | None) -> dict[str, Any]:
+        try:
+            task = await self._hub.send(session, message, context=context)
+        except UpstreamError as error:
+            raise from_upstream(error, session.site) from error
+        return {"task": task.ref, "accepted_at": format_moment(task.accepted)}
+
+    async def _send_once(
+        self, session: ChatSession, message: str, context: Mapping[str, Any] | None, key: str, fingerprint: str
+    ) -> Response:
+        claim = await self._broker.claim_send(session.key, key, fingerprint)
+        if claim.state == "mismatch":
+            raise Problem("bad_request", "This Idempotency-Key was used with another message.", status=422)
+        if claim.state == "done" and claim.result is not None:
+            return _told_again(claim.result)
+        unknown = Problem(
+            "upstream_unreachable",
+            "It is not known whether the message arrived. Look at the conversation before sending it again.",
+            status=504,
+            extra={"fate": "unknown"},
+        )
+        settled = {"problem": unknown.body()}
+        release = False
+        try:
+            answer = await self._send(session, message, context)
+            settled = {"answer": answer}
+        except Problem as problem:
+            release = problem.extra.get("fate") != "unknown"
+            raise unknown if not release else problem from problem
+        finally:
+            # Whatever happened, a cancellation too: who comes with this key again must not send a second time.
+            with anyio.CancelScope(shield=True):
+                if release:
+                    await self._broker.release_send(session.key, key)
+                else:
+                    await self._broker.settle_send(session.key, key, settled)
+        return JSONResponse(answer, 202, _NO_STORE)
+
+
+def _invalid() -> Problem:
+    return Problem(
+        "handle_invalid",
+        "The handle is not valid here. Start a new conversation.",
+        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )
+
+
+def _told_again(result: Mapping[str, Any]) -> Response:
+    if (body := result.get("problem")) is not None:
+        return Response(json.dumps(body, ensure_ascii=False), body["status"], _NO_STORE, "application/problem+json")
+    return JSONResponse(result["answer"], 202, _NO_STORE)

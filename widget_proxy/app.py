@@ -1,0 +1,79 @@
+"""The one place where the parts are joined."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from widget_proxy.api import Api
+from widget_proxy.assets import widget_routes
+from widget_proxy.broker.memory import MemoryBroker
+from widget_proxy.browser_gate import BrowserGate
+from widget_proxy.config import Settings, Site
+from widget_proxy.handles import Handles
+from widget_proxy.hub import Hub
+from widget_proxy.messages import Event, Message, message_event
+from widget_proxy.pages import Pages
+from widget_proxy.problems import Problem, handle_crash, handle_http_exception, handle_problem
+from widget_proxy.render import render
+from widget_proxy.stream import Streams
+from widget_proxy.upstream import UpstreamClient
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The proxy as an ASGI application. Connections and followers live as long as its lifespan."""
+    clients = {
+        url: UpstreamClient(url, settings.upstream)
+        for url in {settings.upstream_of(site) for site in settings.sites.values()}
+    }
+
+    def client_of(site: Site) -> UpstreamClient:
+        return clients[settings.upstream_of(site)]
+
+    broker = MemoryBroker()
+    handles = Handles([key.get_secret_value() for key in settings.secret_key])
+    hub = Hub(
+        broker=broker,
+        handles=handles,
+        pacing=settings.pacing,
+        site_of=settings.sites.__getitem__,
+        client_of=client_of,
+        present=present,
+    )
+    streams = Streams(hub, broker, settings.server.heartbeat_seconds)
+    api = Api(settings, handles, hub, broker, streams)
+    pages = Pages(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for client in clients.values():
+                await stack.enter_async_context(client)
+            await stack.enter_async_context(hub)
+            async with anyio.create_task_group() as group:
+                group.start_soon(streams.close_on_drain)
+                yield
+                group.cancel_scope.cancel()
+
+    app = Starlette(
+        routes=[*api.routes(), *pages.routes(), *widget_routes()],
+        exception_handlers={
+            Problem: handle_problem,
+            HTTPException: handle_http_exception,
+            Exception: handle_crash,
+        },
+        lifespan=lifespan,
+    )
+    return BrowserGate(app, lambda origin: any(site.allows(origin) for site in settings.sites.values()))
+
+
+def present(message: Message, key: str, task: str | None) -> Event:
+    """A message as visitors get it: rendered, and its attachments without upstream's addresses."""
+    attachments = [
+        {"name": one.name, "size": one.size, "content_type": one.content_type, "url": None}
+        for one in message.attachments
+    ]
+    return message_event(message, key, render(message.content, message.role), attachments, task)

@@ -1,0 +1,69 @@
+"""The widget's files, read once and compressed once: what is served is what is written in `static/`."""
+
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+
+_CACHE = "public, max-age=300, stale-while-revalidate=86400"
+
+
+def asset_directory(name: str) -> Path:
+    """Where `static`, `templates` or `examples/shop` is: in the package when installed from a wheel, else at the top
+    of the checkout."""
+    packaged = Path(__file__).parent / name
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / name
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file, ready to send."""
+
+    content: bytes
+    compressed: bytes
+    media_type: str
+    etag: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Asset":
+        content = path.read_bytes()
+        return cls(
+            content=content,
+            compressed=gzip.compress(content, 9, mtime=0),
+            media_type=_TYPES[path.suffix],
+            etag=f'"{hashlib.sha256(content).hexdigest()[:20]}"',
+        )
+
+    async def respond(self, request: Request) -> Response:
+        headers = {
+            "Cache-Control": _CACHE,
+            "ETag": self.etag,
+            "Vary": "Accept-Encoding",
+            # Modules of another origin need CORS, and pages with COEP need CORP. Nothing in the files is private.
+            "Access-Control-Allow-Origin": "*",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if self.etag in request.headers.get("If-None-Match", ""):
+            return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(self.compressed, headers=headers, media_type=self.media_type)
+        return Response(self.content, headers=headers, media_type=self.media_type)
+
+
+def widget_routes() -> list[Route]:
+    """A route for each file in `static/`: `/widget.js` and the modules under `/widget/`."""
+    directory = asset_directory("static")
+    routes = []
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.suffix in _TYPES:
+            asset = Asset.read(path)
+            routes.append(Route("/" + path.relative_to(directory).as_posix(), asset.respond, methods=["GET"]))
+    return routes

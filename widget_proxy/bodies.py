@@ -1,0 +1,99 @@
+"""Request bodies of `v1`: read with a limit and a time-out, checked, and each mistake named."""
+
+import asyncio
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from widget_proxy.problems import Problem
+
+BODY_SECONDS = 15.0
+"""Time for a body to arrive: a phone's, not a slow attacker's."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Participant(_Body):
+    """Who the page says the visitor is; upstream's own limits."""
+
+    id: str | None = Field(None, min_length=1, max_length=255)
+    name: str | None = Field(None, min_length=1, max_length=255)
+
+
+class StartBody(_Body):
+    """`POST /v1/sites/{site}/sessions`. What is `object` here is checked by `page_context`, with its own codes."""
+
+    page_context: object = None
+    participant: Participant | None = None
+    visitor_token: str | None = None
+    session_data: object = None
+
+
+class MessageBody(_Body):
+    """`POST /v1/session/messages`."""
+
+    message: str
+    page_context: object = None
+    attachments: list[int | str] = []
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_body(request: Request, model: type[Body], longest: int) -> tuple[Body, bytes]:
+    """The request's body as `model`, and as it came. Raises `Problem`."""
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise Problem("bad_request", "Send JSON, with Content-Type: application/json.", status=415)
+    announced = request.headers.get("Content-Length", "")
+    if announced.isdigit() and int(announced) > longest:
+        raise _too_large(longest)
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > longest:
+                    raise _too_large(longest)
+    except TimeoutError:
+        raise Problem(
+            "bad_request", f"The body did not arrive within {BODY_SECONDS:g} seconds.", status=408
+        ) from None
+    try:
+        return model.model_validate_json(bytes(raw)), bytes(raw)
+    except ValidationError as error:
+        raise Problem("bad_request", _mistakes(error)) from None
+
+
+def _too_large(longest: int) -> Problem:
+    return Problem(
+        "bad_request", f"The body is larger than {longest} bytes.", status=413, headers={"Connection": "close"}
+    )
+
+
+def _mistakes(error: ValidationError) -> str:
+    sentences = []
+    for mistake in error.errors(include_url=False, include_input=False)[:5]:
+        place = ".".join(str(part) for part in mistake["loc"])[:100]
+        match mistake["type"]:
+            case "json_invalid":
+                sentences.append("The body is not valid JSON.")
+            case "missing":
+                sentences.append(f"{place} is missing.")
+            case "extra_forbidden":
+                sentences.append(f"There is no field {place!r}.")
+            case _:
+                message = mistake["msg"]
+                sentences.append(f"{place or 'The body'}: {message[0].lower()}{message[1:]}.")
+    return " ".join(sentences)
+
+
+def first_value(values: Any, name: str) -> str | None:
+    """A query parameter that may be given once. Raises `Problem` when it is given twice."""
+    given = values.getlist(name)
+    if len(given) > 1:
+        raise Problem("bad_request", f"{name} is given more than once.")
+    return given[0] if given else None

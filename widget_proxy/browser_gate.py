@@ -1,0 +1,66 @@
+"""Who may call `/v1`: pages of the configured origins. The check runs before anything else does, and every answer
+to an allowed origin carries the CORS headers, errors too; a widget that cannot read an error cannot explain it."""
+
+from collections.abc import Callable
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from widget_proxy.problems import Problem
+
+PREFLIGHT_SECONDS = 7200
+"""Chromium's upper bound for a cached preflight."""
+
+_METHODS = "GET, POST"
+_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+_EXPOSED = "Retry-After"
+
+
+class BrowserGate:
+    """ASGI middleware around the whole application, so that no error handler is outside of it."""
+
+    def __init__(self, app: ASGIApp, allows: Callable[[str], bool]) -> None:
+        self._app = app
+        self._allows = allows
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        origin = origins[0].decode("latin-1") if len(origins) == 1 else None
+        if origin is None or not self._allows(origin):
+            detail = (
+                "The request names no Origin; it has to come from a page of an allowed website."
+                if origin is None
+                else "This page's origin is not in the list of allowed origins."
+            )
+            refusal = Problem("origin_not_allowed", detail, headers={"Vary": "Origin"})
+            await refusal.response()(scope, receive, send)
+            return
+        names = {name for name, _ in scope["headers"]}
+        if scope["method"] == "OPTIONS" and b"access-control-request-method" in names:
+            await _preflight(origin, send)
+            return
+
+        async def send_with_cors(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Access-Control-Allow-Origin"] = origin
+                headers["Access-Control-Expose-Headers"] = _EXPOSED
+                headers.add_vary_header("Origin")
+            await send(message)
+
+        await self._app(scope, receive, send_with_cors)
+
+
+async def _preflight(origin: str, send: Send) -> None:
+    headers = [
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-methods", _METHODS.encode()),
+        (b"access-control-allow-headers", _HEADERS.encode()),
+        (b"access-control-max-age", str(PREFLIGHT_SECONDS).encode()),
+        (b"vary", b"Origin"),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,99 @@
+"""`widget-proxy serve · demo · check · new-secret`."""
+
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+
+import anyio
+import click
+import uvicorn
+
+from widget_proxy import __version__
+from widget_proxy.app import create_app
+from widget_proxy.check import check_sites
+from widget_proxy.config import ConfigError, Settings, load_settings
+from widget_proxy.demo import run_demo
+
+config_option = click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    help="The settings file. Default: WIDGET_PROXY_CONFIG, else ./widget-proxy.toml where it exists.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="widget-proxy")
+def main() -> None:
+    """An embeddable chat for Open Chat Studio that keeps the embed key on your server."""
+
+
+@main.command()
+@config_option
+@click.option("--host", help="Address to listen on. Default: server.host, 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on. Default: server.port, 8080.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def serve(config: Path | None, host: str | None, port: int | None, log_level: str) -> None:
+    """Serve the widget and its API."""
+    settings = _settings(config)
+    _log_to_stderr(log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=host or settings.server.host,
+        port=settings.server.port if port is None else port,
+        log_config=None,
+        access_log=False,  # its lines would have task references in them
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.server.drain_seconds),
+    )
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65533), default=8080, show_default=True, help="The proxy's port.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the shop in a browser.")
+def demo(port: int, open_browser: bool) -> None:
+    """Start the proxy, a stand-in for Open Chat Studio, and a shop with the chat on it. Ctrl-C ends all three."""
+    sys.exit(run_demo(port, open_browser=open_browser))
+
+
+@main.command()
+@config_option
+@click.option("--origin", help="Ask as a page of this origin. Default: the first allowed one of each site.")
+def check(config: Path | None, origin: str | None) -> None:
+    """Ask upstream whether each site really works. Starts one session a site, and sends nothing in it."""
+    settings = _settings(config)
+    _log_to_stderr("error")
+    results = anyio.run(check_sites, settings, origin)
+    for result in results:
+        mark = click.style("ok", fg="green") if result.works else click.style("not working", fg="red")
+        click.echo(f"{result.site}: {mark}: {result.finding}")
+        if result.mend:
+            click.echo(f"    {result.mend}")
+    sys.exit(0 if all(result.works for result in results) else 1)
+
+
+@main.command()
+def new_secret() -> None:
+    """Print a new signing secret, for WIDGET_PROXY_SECRET_KEY or secret_key_file."""
+    click.echo(secrets.token_urlsafe(32))
+
+
+def _settings(config: Path | None) -> Settings:
+    try:
+        return load_settings(os.environ, config)
+    except ConfigError as error:
+        click.echo("The configuration cannot be used:", err=True)
+        for problem in error.problems:
+            click.echo(f"  - {problem}", err=True)
+        sys.exit(2)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    # These write whole addresses, which have upstream's session ids in them, and every chunk of every stream.
+    for noisy in ("httpx", "httpcore", "aiohttp", "sse_starlette", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

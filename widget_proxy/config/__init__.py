@@ -1,0 +1,29 @@
+"""Sites and settings: what they are (`settings`), where they come from (`sources`), who may embed (`origins`)."""
+
+from widget_proxy.config.origins import OriginPattern
+from widget_proxy.config.settings import (
+    Limits,
+    Look,
+    PacingSettings,
+    ServerSettings,
+    Settings,
+    Site,
+    Texts,
+    UpstreamSettings,
+)
+from widget_proxy.config.sources import ConfigError, Problem, load_settings
+
+__all__ = [
+    "ConfigError",
+    "Limits",
+    "Look",
+    "OriginPattern",
+    "PacingSettings",
+    "Problem",
+    "ServerSettings",
+    "Settings",
+    "Site",
+    "Texts",
+    "UpstreamSettings",
+    "load_settings",
+]

@@ -1,0 +1,100 @@
+"""Web origins, and the patterns a site's owner writes for them."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit
+
+# What a browser sends in `Origin`: scheme, lower-case ASCII host, port only where it is not the default.
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether `host` (a name or an address, without brackets) is this very machine."""
+    if host is None:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class OriginPattern:
+    """An origin allowed to embed a site: exact, or `https://*.example.com` for every subdomain of any depth.
+
+    The pattern does not cover the bare domain: `https://*.example.com` says nothing about
+    `https://example.com`, which is written beside it where it is wanted.
+    """
+
+    text: str
+    scheme: str
+    host: str
+    port: int
+    wildcard: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a pattern. Raises `ValueError`, a sentence with the mend, for anything that is no web origin."""
+        written = text.strip()
+        if written in {"*", "https://*", "http://*", "null"}:
+            raise ValueError(
+                f"{written!r} would let any website use this chatbot. "
+                "Name each origin, such as https://shop.example.com or https://*.example.com"
+            )
+        candidate = written.lower().rstrip("/")
+        wildcard = "://*." in candidate
+        matched = _ORIGIN.fullmatch(candidate.replace("://*.", "://", 1))
+        if matched is None:
+            raise ValueError(
+                f"{written!r} is not an origin. Write scheme and host, with a port only where it is unusual, "
+                "such as https://shop.example.com, https://*.example.com or http://localhost:8000"
+            )
+        host, scheme = matched["host"], matched["scheme"]
+        if wildcard and "." not in host:
+            raise ValueError(
+                f"{written!r} covers a whole top-level domain. Write your own domain, such as https://*.example.com"
+            )
+        port = int(matched["port"] or _DEFAULT_PORTS[scheme])
+        if port > 65535:
+            raise ValueError(f"{written!r} names port {port}. Ports end at 65535")
+        return cls(text=candidate, scheme=scheme, host=host, port=port, wildcard=wildcard)
+
+    def allows(self, origin: str) -> bool:
+        """Whether a request with this `Origin` header may use the site. Only what a browser writes is accepted:
+        no path, no user part, no upper case, no `null`, no trailing dot."""
+        matched = _ORIGIN.fullmatch(origin)
+        if matched is None or matched["scheme"] != self.scheme:
+            return False
+        if int(matched["port"] or _DEFAULT_PORTS[self.scheme]) != self.port:
+            return False
+        if self.wildcard:
+            return matched["host"].endswith("." + self.host)
+        return matched["host"] == self.host
+
+    def example(self) -> str:
+        """A concrete origin that this pattern allows: itself, or its `www` where it has a wildcard."""
+        return self.text.replace("://*.", "://www.", 1)
+
+
+def check_upstream_url(url: str) -> str:
+    """Upstream's address without a trailing slash. Raises `ValueError`, a sentence with the mend.
+
+    Plain `http` is allowed to this very machine only: the embed key would be readable on the way.
+    """
+    parts = urlsplit(url.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http(s) address. Write something like https://openchatstudio.com")
+    if parts.username or parts.password:
+        raise ValueError("the address holds a user name or password. Leave it out: it would be logged")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{url!r} has a query or fragment. Write only scheme, host and, if need be, a path")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(f"{url!r} would carry the embed key unencrypted. Use https")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"

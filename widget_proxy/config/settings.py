@@ -1,0 +1,197 @@
+"""What can be set, with its default and its meaning. The table in the README is made from these fields."""
+
+import re
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from widget_proxy.config.origins import OriginPattern, check_upstream_url, is_loopback
+
+SITE_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+
+MESSAGE_POLL_SECONDS = 30.0
+"""Upstream's documented minimum between two message polls of one session."""
+
+
+def _split_commas(value: object) -> object:
+    """A list that came from one environment variable: `a, b` is two values."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _origin_patterns(value: object) -> object:
+    value = _split_commas(value)
+    if isinstance(value, list | tuple):
+        return tuple(OriginPattern.parse(one) if isinstance(one, str) else one for one in value)
+    return value
+
+
+def _one_or_many(value: object) -> object:
+    return _split_commas(value) if isinstance(value, str) else value
+
+
+Origins = Annotated[tuple[OriginPattern, ...], BeforeValidator(_origin_patterns), Field(min_length=1)]
+UpstreamUrl = Annotated[
+    str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
+]
+ShortText = Annotated[str, Field(max_length=300)]
+TextList = Annotated[tuple[ShortText, ...], Field(max_length=10)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class ServerSettings(_Section):
+    """Where the proxy itself listens and how it behaves towards browsers."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
+    public_url: str | None = Field(
+        None,
+        description="The proxy's address as browsers see it, for the tag on its front page. Default: the request's.",
+    )
+    heartbeat_seconds: float = Field(
+        15.0,
+        gt=0,
+        le=30,
+        description="A comment goes down each stream this often, so that nothing in between closes it.",
+    )
+    body_bytes: int = Field(65_536, ge=16_384, le=1_048_576, description="Largest JSON body accepted.")
+    drain_seconds: float = Field(
+        8.0, gt=0, le=60, description="How long running requests may take to end after SIGTERM."
+    )
+
+
+class UpstreamSettings(_Section):
+    """How Open Chat Studio is reached."""
+
+    url: UpstreamUrl | None = Field(
+        None, description="Address of the Open Chat Studio instance, such as `https://openchatstudio.com`."
+    )
+    connect_seconds: float = Field(3.0, gt=0, le=60, description="Time allowed to open a connection.")
+    read_seconds: float = Field(10.0, gt=0, le=120, description="Longest silence accepted within an answer.")
+    send_seconds: float = Field(15.0, gt=0, le=120, description="Whole time allowed for a start or a send.")
+    poll_seconds: float = Field(8.0, gt=0, le=120, description="Whole time allowed for a poll.")
+    connections: int = Field(100, ge=1, le=10_000, description="Connections kept open at most.")
+    answer_bytes: int = Field(4_194_304, ge=65_536, description="Largest answer read; a longer one is refused.")
+
+
+class PacingSettings(_Section):
+    """When upstream is asked."""
+
+    message_poll_seconds: float = Field(
+        MESSAGE_POLL_SECONDS,
+        gt=0,
+        description="Least time between two message polls of a session. Below 30 only for a local upstream.",
+    )
+    answer_poll_shortest: float = Field(
+        0.25, gt=0, le=60, description="Shortest wait between two polls for an awaited answer, in seconds."
+    )
+    answer_poll_longest: float = Field(
+        3.0, gt=0, le=60, description="Longest wait between two polls for an awaited answer, in seconds."
+    )
+    answer_poll_growth: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="The wait is this share of the time already waited, between the two bounds above.",
+    )
+    answer_deadline_seconds: float = Field(
+        300.0, gt=0, le=3600, description="After this an answer counts as not coming. A late one still appears."
+    )
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.answer_poll_shortest > self.answer_poll_longest:
+            raise ValueError("answer_poll_shortest is longer than answer_poll_longest. Swap them")
+        return self
+
+
+class Look(_Section):
+    """How the widget looks where the page says nothing else."""
+
+    accent: str = Field("#2457d6", pattern=r"^#[0-9a-fA-F]{6}$", description="Brand colour, as `#rrggbb`.")
+    position: Literal["left", "right"] = Field("right", description="Corner of the launcher.")
+
+
+class Texts(_Section):
+    """What the widget says. Unset ones are the widget's own English."""
+
+    launcher: ShortText | None = Field(None, description="Accessible name of the launcher.")
+    placeholder: ShortText | None = Field(None, description="Hint in the empty message field.")
+    welcome_messages: TextList = Field((), description="Shown at the top of a new chat; never sent.")
+    starter_questions: TextList = Field((), description="Buttons in a new chat; a press sends the text.")
+
+
+class Limits(_Section):
+    """What one visitor may send."""
+
+    message_characters: int = Field(4000, ge=1, le=16_000, description="Longest message.")
+    page_context_bytes: int = Field(8192, ge=256, le=16_384, description="Largest page context, as JSON in UTF-8.")
+    page_context_depth: int = Field(5, ge=1, le=20, description="Deepest nesting of a page context.")
+
+
+class Site(_Section):
+    """One configured embedding: a chatbot, its key, and who may embed it."""
+
+    slug: str = Field(exclude=True)
+    chatbot_id: UUID = Field(description="The chatbot's UUID, from its Embedded Widget channel.")
+    embed_key: SecretStr = Field(
+        min_length=1, description="The channel's embed key. Better in the environment or in `embed_key_file`."
+    )
+    allowed_origins: Origins = Field(
+        description="Origins of the pages that may use it: exact, or `https://*.example.com`."
+    )
+    upstream_url: UpstreamUrl | None = Field(None, description="Another instance than `upstream.url`, for this site.")
+    title: Annotated[str, Field(min_length=1, max_length=80)] = Field("Chat", description="Heading of the panel.")
+    languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages the chatbot answers in.")
+    look: Look = Look()
+    texts: Texts = Texts()
+    limits: Limits = Limits()
+
+    def allows(self, origin: str) -> bool:
+        """Whether a page of this origin may use the site."""
+        return any(pattern.allows(origin) for pattern in self.allowed_origins)
+
+
+class Settings(_Section):
+    """Everything the proxy was told."""
+
+    secret_key: Annotated[
+        tuple[Annotated[SecretStr, Field(min_length=32)], ...], BeforeValidator(_one_or_many), Field(min_length=1)
+    ] = Field(
+        description="Signs and seals what browsers hold. Make one with `widget-proxy new-secret`. "
+        "To rotate, list the old ones first: the last one signs, all are accepted."
+    )
+    server: ServerSettings = ServerSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    pacing: PacingSettings = PacingSettings()
+    sites: dict[str, Site] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _each_site_has_an_upstream(self) -> Self:
+        for site in self.sites.values():
+            if site.upstream_url is None and self.upstream.url is None:
+                raise ValueError(
+                    f"upstream.url is not set and site {site.slug!r} has no upstream_url. "
+                    "Set WIDGET_PROXY_UPSTREAM_URL or upstream.url to your Open Chat Studio address"
+                )
+            if self.pacing.message_poll_seconds < MESSAGE_POLL_SECONDS and not is_loopback(
+                urlsplit(self.upstream_of(site)).hostname
+            ):
+                raise ValueError(
+                    f"pacing.message_poll_seconds is {self.pacing.message_poll_seconds:g}, and upstream allows one "
+                    f"message poll per 30 seconds. Set it to 30 or more"
+                )
+        return self
+
+    def upstream_of(self, site: Site) -> str:
+        """Address of the upstream that serves `site`, without a trailing slash."""
+        url = site.upstream_url or self.upstream.url
+        if url is None:  # refused by validation above
+            raise ValueError(f"site {site.slug!r} has no upstream")
+        return url

@@ -1,0 +1,46 @@
+"""`python -m widget_proxy.fake_upstream`: a stand-in for Open Chat Studio on a port of this machine."""
+
+from typing import Literal
+
+import click
+import uvicorn
+
+from widget_proxy.fake_upstream.app import create_app
+from widget_proxy.fake_upstream.settings import DEMO_CHATBOT_ID, DEMO_EMBED_KEY, Channel, FakeUpstreamSettings
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8081, show_default=True)
+@click.option("--chatbot-id", default=DEMO_CHATBOT_ID, show_default=True)
+@click.option("--embed-key", default=DEMO_EMBED_KEY, show_default=True)
+@click.option("--allowed-domain", multiple=True, default=["localhost", "127.0.0.1"], show_default=True)
+@click.option("--mode", type=click.Choice(["tokens", "no_tokens", "oauth"]), default="tokens", show_default=True)
+@click.option("--seed-message", help="The bot speaks first, as on older instances.")
+@click.option("--think", default=1.5, show_default=True, help="Seconds an ordinary answer takes.")
+@click.option("--enforce-limits", is_flag=True, help="Answer 429 where upstream would.")
+def main(
+    host: str,
+    port: int,
+    chatbot_id: str,
+    embed_key: str,
+    allowed_domain: tuple[str, ...],
+    mode: Literal["tokens", "no_tokens", "oauth"],
+    seed_message: str | None,
+    think: float,
+    enforce_limits: bool,
+) -> None:
+    """A stand-in for Open Chat Studio, for the demo and the tests."""
+    channel = Channel(
+        chatbot_id=chatbot_id,
+        embed_key=embed_key,
+        allowed_domains=tuple(allowed_domain),
+        mode=mode,
+        seed_message=seed_message,
+    )
+    settings = FakeUpstreamSettings(channels=[channel], think_seconds=think, enforce_limits=enforce_limits)
+    click.echo(f"A stand-in for Open Chat Studio on http://{host}:{port}")
+    uvicorn.run(create_app(settings), host=host, port=port, log_level="critical", access_log=False)
+
+
+main()

@@ -1,0 +1,448 @@
+"""The Chat API itself. Each endpoint answers with upstream's own shapes, its five shapes of errors among them."""
+
+import base64
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from starlette.datastructures import UploadFile
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from widget_proxy.fake_upstream.bot import answer
+from widget_proxy.fake_upstream.faults import Broken, Dripping, Faults
+from widget_proxy.fake_upstream.ledger import Ledger, Request
+from widget_proxy.fake_upstream.limits import Standing, Windows
+from widget_proxy.fake_upstream.settings import Channel, FakeUpstreamSettings
+from widget_proxy.fake_upstream.state import Plan, Session, World, is_session_id, moment
+
+UPLOAD_BYTES = 50 * 1024 * 1024
+FILE_TYPES = [
+    ".txt",
+    ".pdf",
+    ".doc",
+    ".docx",
+    ".xls",
+    ".xlsx",
+    ".csv",
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".gif",
+    ".webp",
+    ".mp4",
+    ".mov",
+    ".avi",
+    ".mp3",
+    ".wav",
+    ".html",
+    ".htm",
+    ".css",
+    ".js",
+    ".xml",
+    ".md",
+    ".ics",
+    ".vcf",
+    ".rtf",
+    ".tsv",
+    ".yaml",
+    ".yml",
+    ".py",
+    ".c",
+]
+
+NOT_FOUND = "<!doctype html><title>Not Found</title><h1>Not Found</h1><p>The requested resource was not found.</p>"
+CRASH = "<!doctype html><title>Server Error</title><h1>Server Error (500)</h1>"
+
+Endpoint = Callable[["Call"], Awaitable[Response]]
+
+
+class Refused(Exception):
+    """An error answer."""
+
+    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        self.response = JSONResponse(body, status, headers)
+        super().__init__(status)
+
+
+class Call:
+    """One request on its way through the fake."""
+
+    def __init__(self, http: HttpRequest, raw: bytes, kind: str) -> None:
+        self.http = http
+        self.kind = kind
+        self.raw = raw
+        self.headers = {name.lower(): value for name, value in http.headers.items()}
+        self.session_id: str | None = http.path_params.get("session")
+        self.task_id: str | None = http.path_params.get("task")
+        self.body: Any = None
+        if "json" in self.headers.get("content-type", ""):
+            try:
+                self.body = json.loads(raw)
+            except ValueError:
+                self.body = None
+
+    def object(self) -> dict[str, Any]:
+        """The JSON body; upstream's framework answers this way to anything else."""
+        if "json" not in self.headers.get("content-type", ""):
+            raise Refused(
+                415, {"detail": f'Unsupported media type "{self.headers.get("content-type", "")}" in request.'}
+            )
+        if not isinstance(self.body, dict):
+            raise Refused(400, {"detail": "JSON parse error - Expecting value: line 1 column 1 (char 0)"})
+        return self.body
+
+
+class ChatApi:
+    """The routes, over one world."""
+
+    def __init__(self, settings: FakeUpstreamSettings) -> None:
+        self.settings = settings
+        self.world = World(settings)
+        self.ledger = Ledger()
+        self.faults = Faults()
+        self._windows = Windows(settings.window_seconds)
+
+    def routes(self) -> list[Route]:
+        """Every route of the API, and the HTML page for all else."""
+        return [
+            Route("/api/chat/start/", self._endpoint("start", self._start), methods=["POST"]),
+            Route("/api/chat/{session}/message/", self._endpoint("message", self._message), methods=["POST"]),
+            Route("/api/chat/{session}/upload/", self._endpoint("upload", self._upload), methods=["POST"]),
+            Route("/api/chat/{session}/poll/", self._endpoint("message_poll", self._messages), methods=["GET"]),
+            Route("/api/chat/{session}/{task}/poll/", self._endpoint("task_poll", self._task), methods=["GET"]),
+            Route("/api/files/{file}/content", self._endpoint("file", self._file), methods=["GET"]),
+            Route("/o/token/", self._endpoint("token", self._token), methods=["POST"]),
+            Route("/{path:path}", self._endpoint("other", self._nothing), methods=["GET", "POST", "PUT", "DELETE"]),
+        ]
+
+    def reset(self) -> None:
+        """As new."""
+        self.world.reset()
+        self.ledger.clear()
+        self.faults.ordered.clear()
+        self._windows.reset()
+
+    def _endpoint(self, kind: str, endpoint: Endpoint) -> Callable[[HttpRequest], Awaitable[ASGIApp]]:
+        async def serve(http: HttpRequest) -> ASGIApp:
+            raw = b"" if kind == "upload" else await http.body()
+            call = Call(http, raw, kind)
+            fault = self.faults.take(kind, call.session_id)
+            if fault is not None and fault.fault in {"delay", "hang"}:
+                await self.settings.sleep(fault.seconds)
+            if fault is None or fault.fault in {"delay", "close_after_accept"}:
+                response: ASGIApp = await self._answer(call, endpoint)
+            if fault is not None and fault.fault == "status":
+                headers = {"Content-Type": fault.content_type} | fault.headers
+                response = Response(fault.body, fault.status, headers)
+            elif fault is not None and fault.fault == "drip":
+                response = Dripping(fault, self.settings.sleep)
+            elif fault is not None and fault.fault != "delay":
+                response = Broken(fault)
+            self._note(call, response.status_code if isinstance(response, Response) else 0)
+            return response
+
+        return serve
+
+    async def _answer(self, call: Call, endpoint: Endpoint) -> Response:
+        standing = self._count(call)
+        if self.settings.enforce_limits and standing.exceeded:
+            response: Response = JSONResponse({"detail": "Rate limit exceeded.", "available_in": standing.reset}, 429)
+        else:
+            try:
+                response = await endpoint(call)
+            except Refused as refused:
+                response = refused.response
+        response.headers.update(standing.headers() if self.settings.enforce_limits else _calm(standing))
+        response.set_cookie("ocs_language", "en")
+        if call.headers.get("x-ocs-widget-version") in self.settings.deprecated_widget_versions:
+            response.headers["Deprecation"] = "true"
+            response.headers["Sunset"] = "Wed, 31 Mar 2027 00:00:00 GMT"
+            response.headers["Link"] = '<https://upstream.invalid/docs/widget>; rel="successor-version"'
+        return response
+
+    def _count(self, call: Call) -> Standing:
+        now = self.settings.clock()
+        if call.session_id is not None:
+            standing = self._windows.count(f"session {call.session_id}", self.settings.session_limit, now)
+        else:
+            chatbot = call.body.get("chatbot_id") if isinstance(call.body, dict) else None
+            standing = self._windows.count(f"{call.kind} {chatbot}", self.settings.start_limit, now)
+        host = self._windows.count("host", self.settings.host_limit, now)
+        return host if host.exceeded and not standing.exceeded else standing
+
+    def _note(self, call: Call, status: int) -> None:
+        self.ledger.write(
+            Request(
+                at=self.settings.clock(),
+                kind=call.kind,
+                session=call.session_id,
+                task=call.task_id,
+                method=call.http.method,
+                path=call.http.url.path,
+                query=call.http.url.query,
+                headers=call.headers,
+                body=call.body,
+                status=status,
+            )
+        )
+
+    # Calls
+
+    async def _start(self, call: Call) -> Response:
+        body = call.object()
+        chatbot_id = body.get("chatbot_id")
+        if chatbot_id is None:
+            raise Refused(400, {"chatbot_id": ["This field is required."]})
+        try:
+            UUID(str(chatbot_id))
+        except ValueError:
+            raise Refused(400, {"detail": "chatbot_id must be a valid UUID"}) from None
+        channel = self._channel_for_start(call, str(chatbot_id))
+        if not channel.enabled:
+            raise Refused(403, {"error": channel.disabled_text})
+        for field in ("participant_remote_id", "participant_name"):
+            value = body.get(field)
+            if value == "":
+                raise Refused(400, {field: ["This field may not be blank."]})
+            if isinstance(value, str) and len(value) > 255:
+                return HTMLResponse(CRASH, 500)
+        if "page_context" in (body.get("session_data") or {}):
+            raise Refused(
+                400, {"session_data": ["'page_context' is a reserved key; use the page_context parameter."]}
+            )
+        session = self.world.start(channel, body, call.headers)
+        remote = body.get("participant_remote_id")
+        answered: dict[str, Any] = {
+            "session_id": session.id,
+            "session_token": session.token,
+            "chatbot": {
+                "id": channel.chatbot_id,
+                "name": channel.name,
+                "url": f"http://upstream.invalid/api/experiments/{channel.chatbot_id}/",
+                "version_number": 1,
+                "versions": [],
+            },
+            "participant": {"identifier": f"anon:{session.id[:8]}", "remote_id": remote},
+        }
+        if channel.seed_message is not None:
+            plan = Plan(channel.seed_message, self.settings.think_seconds)
+            answered["seed_message_task_id"] = self.world.ask(session, None, plan, []).id
+        return JSONResponse(answered, 201)
+
+    def _channel_for_start(self, call: Call, chatbot_id: str) -> Channel:
+        channel = self.world.channel(chatbot_id)
+        authorization = call.headers.get("authorization")
+        if channel is not None and channel.mode == "oauth":
+            token = (authorization or "").removeprefix("Bearer ")
+            if self.world.bearers.get(token, 0) <= self.settings.clock():
+                raise Refused(401, {"detail": "Authentication credentials were not provided."})
+            return channel
+        if authorization is not None:
+            raise Refused(
+                401, {"detail": "This chatbot does not take these credentials.", "code": "chat_access_denied"}
+            )
+        key = call.headers.get("x-embed-key")
+        if key is None:
+            return self.world.keyless  # let in, on another channel: a client must not do this by mistake
+        if channel is None or key != channel.embed_key:
+            raise Refused(401, {"detail": "Invalid widget embed key"})
+        self._check_origin(call, channel)
+        return channel
+
+    def _check_origin(self, call: Call, channel: Channel) -> None:
+        source = call.headers.get("origin") or call.headers.get("referer")
+        if not source:
+            raise Refused(403, {"detail": "Origin or Referer header required for embedded widgets"})
+        if not channel.allows(urlsplit(source).hostname):
+            raise Refused(403, {"detail": "Origin not allowed"})
+
+    def _session(self, call: Call) -> Session:
+        if call.session_id is None or not is_session_id(call.session_id):
+            raise _html(404, NOT_FOUND)
+        session = self.world.sessions.get(call.session_id)
+        if session is None:
+            raise Refused(403, {"detail": "Session does not exist"})
+        key, token = call.headers.get("x-embed-key"), call.headers.get("x-session-token")
+        if session.token is None and session.channel is self.world.keyless:
+            return session
+        if session.token is None or key is not None:
+            # Older channels; and a key sent beside a token brings its check back.
+            if key != session.channel.embed_key:
+                raise Refused(401, {"detail": "Invalid widget embed key"})
+            self._check_origin(call, session.channel)
+        if session.token is not None:
+            if token is None:
+                raise Refused(403, {"error": "A session token is required.", "code": "session_token_required"})
+            if token != session.token:
+                raise Refused(403, {"error": "The session token is invalid.", "code": "session_token_invalid"})
+            if session.expired or self.settings.clock() - session.started > session.channel.token_seconds:
+                raise Refused(403, {"error": "The session has expired.", "code": "session_expired"})
+        return session
+
+    async def _message(self, call: Call) -> Response:
+        session = self._session(call)
+        body = call.object()
+        text = body.get("message")
+        if text is None:
+            raise Refused(
+                400,
+                {"message": ["This field is required." if "message" not in body else "This field may not be null."]},
+            )
+        if not isinstance(text, str):
+            raise Refused(400, {"message": ["Not a valid string."]})
+        if not text.strip():
+            raise Refused(400, {"message": ["This field may not be blank."]})
+        if "\0" in text:
+            raise Refused(400, {"message": ["Null characters are not allowed."]})
+        if "context" in body and not isinstance(body["context"], dict):
+            raise Refused(
+                400,
+                {"context": ["This field may not be null." if body["context"] is None else "Expected a dictionary."]},
+            )
+        if session.has_ended(self.settings.clock()):
+            raise Refused(400, {"error": "Session has ended"})
+        if not session.channel.enabled:
+            raise Refused(500, {"error": "Unknown error"})
+        attachments = body.get("attachment_ids") or []
+        known = self.world.files
+        if any(one not in known or known[one].session_id != session.id for one in attachments):
+            raise Refused(400, {"error": "One or more file IDs are invalid"})
+        if body.get("context"):
+            session.state["remote_context"] = body["context"]
+        plan = self.world.plan_for(session)
+        if plan is None:
+            page = session.state.get("remote_context") or session.state.get("page_context") or {}
+            plan = answer(text, page, self.settings.think_seconds)
+        task = self.world.ask(session, text, plan, attachments)
+        return JSONResponse({"task_id": task.id, "status": "processing"}, 202)
+
+    async def _task(self, call: Call) -> Response:
+        session = self._session(call)
+        now = self.settings.clock()
+        task = session.tasks.get(call.task_id or "")
+        if task is None:
+            if any(call.task_id in other.tasks for other in self.world.sessions.values()):
+                raise Refused(404, {"detail": "Not found."})
+            return JSONResponse({"message": None, "status": "processing"})
+        if not session.channel.enabled:
+            raise Refused(500, {"error": "Unknown error"})
+        if now < task.ready or task.plan.outcome == "lost":
+            text = task.progress(now)
+            return JSONResponse({"message": _unsaved(text, now) if text else None, "status": "processing"})
+        match task.plan.outcome:
+            case "fail":
+                raise Refused(500, {"error": "An unexpected error occurred", "status": "error"})
+            case "refuse":
+                raise Refused(400, {"error": task.plan.text, "status": "error"})
+            case "unsaved":
+                return JSONResponse({"message": _unsaved(task.plan.text, now), "status": "complete"})
+            case _:
+                return JSONResponse({"message": task.row.json() if task.row else None, "status": "complete"})
+
+    async def _messages(self, call: Call) -> Response:
+        session = self._session(call)
+        query = call.http.query_params
+        try:
+            limit = int(query.get("limit", "50"))
+        except ValueError:
+            return HTMLResponse(CRASH, 500)
+        rows = session.visible_rows(self.settings.clock())
+        if since := query.get("since"):
+            try:
+                after = datetime.fromisoformat(since)
+            except ValueError:
+                raise Refused(400, {"error": "Invalid 'since' parameter format"}) from None
+            begin = (after if after.tzinfo else after.replace(tzinfo=UTC)).timestamp()
+            rows = [row for row in rows if round(row.created, 6) > round(begin, 6)]
+        page = rows[:limit]
+        return JSONResponse(
+            {
+                "messages": [row.json() for row in page],
+                "has_more": len(rows) > len(page),
+                "session_status": "ended" if session.has_ended(self.settings.clock()) else "active",
+            }
+        )
+
+    async def _upload(self, call: Call) -> Response:
+        session = self._session(call)
+        async with call.http.form(max_files=100) as form:
+            files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
+            if not files:
+                raise Refused(400, {"error": "No files provided"})
+            for file in files:
+                name, kind = file.filename or "", file.content_type or ""
+                ending = "." + name.rpartition(".")[2].lower() if "." in name else ""
+                # The client's claim is all that is looked at.
+                if ending not in FILE_TYPES and not kind.startswith("text/"):
+                    allowed = ", ".join(FILE_TYPES)
+                    raise Refused(400, {"error": f"File type '{ending}' is not supported. Allowed types: {allowed}"})
+                if (file.size or 0) > UPLOAD_BYTES:
+                    raise Refused(400, {"error": f"File '{name}' exceeds maximum size of 50MB"})
+            if sum(file.size or 0 for file in files) > UPLOAD_BYTES:
+                raise Refused(400, {"error": "Total upload size exceeds maximum of 50MB"})
+            stored = [
+                self.world.store_file(session, file.filename or "file", file.size or 0, file.content_type or "")
+                for file in files
+            ]
+        return JSONResponse({"files": [one.json() for one in stored]}, 201)
+
+    async def _file(self, call: Call) -> Response:
+        authorization = call.headers.get("authorization", "")
+        bearer = self.world.bearers.get(authorization.removeprefix("Bearer "), 0) > self.settings.clock()
+        if call.headers.get("x-api-key") != self.settings.api_key and not bearer:
+            raise Refused(401, {"detail": "Authentication credentials were not provided."})
+        number = call.http.path_params["file"]
+        file = self.world.files.get(int(number)) if number.isdigit() else None
+        if file is None:
+            raise Refused(404, {"detail": "Not found."})
+        return Response(b"\0" * file.size, media_type=file.content_type)
+
+    async def _token(self, call: Call) -> Response:
+        form = dict(pair.partition("=")[::2] for pair in call.raw.decode("latin-1").split("&"))
+        basic = call.headers.get("authorization", "").removeprefix("Basic ")
+        given = (form.get("client_id"), form.get("client_secret"))
+        if basic and given == (None, None):
+            name, _, secret = base64.b64decode(basic + "==").decode("latin-1").partition(":")
+            given = (name, secret)
+        if form.get("grant_type") != "client_credentials":
+            raise Refused(400, {"error": "unsupported_grant_type"})
+        if given != (self.settings.oauth_client_id, self.settings.oauth_client_secret):
+            raise Refused(401, {"error": "invalid_client"})
+        token = "fake-bearer-" + secrets.token_hex(16)
+        self.world.bearers[token] = self.settings.clock() + 3600
+        return JSONResponse(
+            {"access_token": token, "expires_in": 3600, "token_type": "Bearer", "scope": form.get("scope", "")}
+        )
+
+    async def _nothing(self, call: Call) -> Response:
+        return HTMLResponse(NOT_FOUND, 404)
+
+
+def _unsaved(text: str, now: float) -> dict[str, Any]:
+    """A message that is stored nowhere: its moment is that of the poll."""
+    return {
+        "created_at": moment(now),
+        "role": "assistant",
+        "content": text,
+        "metadata": {},
+        "tags": [],
+        "attachments": [],
+    }
+
+
+def _calm(standing: Standing) -> dict[str, str]:
+    """Headers while limits are not enforced: never exceeded."""
+    return Standing(standing.limit, standing.remaining, standing.reset, exceeded=False).headers()
+
+
+def _html(status: int, page: str) -> Refused:
+    refused = Refused(status, {})
+    refused.response = HTMLResponse(page, status)  # type: ignore[assignment] # an error in HTML, which upstream has too
+    return refused

@@ -1,0 +1,166 @@
+"""What browsers hold of us, and cannot read or change: handles of sessions and references to tasks.
+
+Signed and dated with itsdangerous, what belongs to upstream sealed with AES-GCM inside. A signature alone would do
+for integrity; the sealing hides upstream's session id and token, and keys differ by purpose, so that a reference
+never passes for a handle. Nothing is stored: a restart breaks no session.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from itsdangerous import BadSignature, TimestampSigner
+
+LIFETIME = timedelta(days=7) - timedelta(minutes=5)
+"""Upstream's token stops 7 days after the session's start, whatever happens in it; we stop a little earlier."""
+
+SKEW = timedelta(seconds=60)
+"""How far another host's clock may be ahead of ours."""
+
+LONGEST = 1024
+"""Characters. Longer ones are not looked at."""
+
+_NONCE = 12
+
+
+class HandleInvalid(Exception):
+    """Not ours, changed, or made for something else."""
+
+
+class HandleExpired(Exception):
+    """Ours, and too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSession:
+    """One session, as its handle carries it. `token` is None where upstream's channel predates session tokens."""
+
+    site: str
+    session_id: str
+    token: str | None
+    origin: str
+    started: datetime
+
+    @property
+    def key(self) -> str:
+        """Names the session in logs and the broker without telling upstream's id."""
+        return hashlib.sha256(f"{self.site}\0{self.session_id}".encode()).hexdigest()[:24]
+
+    @property
+    def expires(self) -> datetime:
+        """When the handle stops working."""
+        return self.started + LIFETIME
+
+    def __repr__(self) -> str:
+        return f"ChatSession({self.site!r}, {self.key})"
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitedTask:
+    """An answer in the making. `ref` is what browsers hold and events name; only we read the id out of it."""
+
+    ref: str
+    task_id: str
+    accepted: datetime
+
+    def __repr__(self) -> str:
+        return f"AwaitedTask(accepted={self.accepted.isoformat()})"
+
+
+class Handles:
+    """Makes and opens them. `secret_keys`: oldest first, the last one signs. `now` gives aware datetimes."""
+
+    def __init__(self, secret_keys: Sequence[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+        self._sessions = _Sealer("handle", secret_keys, now)
+        self._tasks = _Sealer("task", secret_keys, now)
+
+    def seal_session(self, session: ChatSession) -> str:
+        """A handle for `session`."""
+        payload = {"s": session.session_id, "t": session.token, "o": session.origin}
+        return self._sessions.seal({"w": session.site, **payload}, "", session.started)
+
+    def open_session(self, handle: str) -> ChatSession:
+        """The session behind a handle. Raises `HandleInvalid` or `HandleExpired`."""
+        payload, started = self._sessions.open(handle, "")
+        if self._now() - started > LIFETIME:
+            raise HandleExpired
+        return ChatSession(
+            site=payload["w"], session_id=payload["s"], token=payload["t"], origin=payload["o"], started=started
+        )
+
+    def seal_task(self, session: ChatSession, task_id: str, accepted: datetime) -> AwaitedTask:
+        """A reference to a task of `session`."""
+        ref = self._tasks.seal({"i": task_id}, session.key, accepted)
+        return AwaitedTask(ref, task_id, accepted)
+
+    def open_task(self, session: ChatSession, ref: str) -> AwaitedTask:
+        """The task behind a reference made for this session. Raises `HandleInvalid`."""
+        payload, accepted = self._tasks.open(ref, session.key)
+        return AwaitedTask(ref, payload["i"], accepted)
+
+
+class _Sealer:
+    """Seals for one purpose, with keys derived from the secrets for it alone."""
+
+    def __init__(self, purpose: str, secret_keys: Sequence[str], now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._ciphers = [AESGCM(_derive(secret, f"widget-proxy {purpose}")) for secret in reversed(secret_keys)]
+        self._signer = _DatedSigner(
+            list(secret_keys),
+            salt=f"widget-proxy.{purpose}",
+            sep=".",
+            key_derivation="hmac",
+            digest_method=hashlib.sha256,
+        )
+
+    def seal(self, payload: dict[str, Any], bound_to: str, moment: datetime) -> str:
+        nonce = os.urandom(_NONCE)
+        text = json.dumps(payload, separators=(",", ":")).encode()
+        sealed = nonce + self._ciphers[0].encrypt(nonce, text, bound_to.encode())
+        return self._signer.sign_at(base64.urlsafe_b64encode(sealed).rstrip(b"="), moment)
+
+    def open(self, sealed: str, bound_to: str) -> tuple[dict[str, Any], datetime]:
+        if not sealed.isascii() or len(sealed) > LONGEST:
+            raise HandleInvalid
+        try:
+            value, moment = self._signer.unsign(sealed, return_timestamp=True)
+            box = base64.urlsafe_b64decode(value + b"=" * (-len(value) % 4))
+        except (BadSignature, ValueError) as error:
+            raise HandleInvalid from error
+        if moment - self._now() > SKEW:
+            raise HandleInvalid
+        for cipher in self._ciphers:
+            try:
+                text = cipher.decrypt(box[:_NONCE], box[_NONCE:], bound_to.encode())
+            except (InvalidTag, ValueError):
+                continue
+            payload: dict[str, Any] = json.loads(text)
+            return payload, moment
+        raise HandleInvalid
+
+
+class _DatedSigner(TimestampSigner):
+    """itsdangerous asks the wall clock itself; here the moment comes in as an argument."""
+
+    _moment = 0
+
+    def sign_at(self, value: bytes, moment: datetime) -> str:
+        self._moment = int(moment.timestamp())
+        return self.sign(value).decode("ascii")
+
+    def get_timestamp(self) -> int:
+        return self._moment
+
+
+def _derive(secret: str, info: str) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info.encode()).derive(secret.encode())

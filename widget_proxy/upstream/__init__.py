@@ -1,0 +1,45 @@
+"""The Open Chat Studio client: the five Chat calls, typed results, and one tree of errors."""
+
+from widget_proxy.upstream.answers import (
+    Complete,
+    Failed,
+    MessagePage,
+    Processing,
+    Started,
+    TaskState,
+    UploadedFile,
+)
+from widget_proxy.upstream.client import Credentials, Upload, UpstreamClient
+from widget_proxy.upstream.errors import (
+    BadAnswer,
+    ChatbotUnavailable,
+    CredentialsRefused,
+    RequestRefused,
+    SessionEnded,
+    SessionLost,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamUnreachable,
+)
+
+__all__ = [
+    "BadAnswer",
+    "ChatbotUnavailable",
+    "Complete",
+    "Credentials",
+    "CredentialsRefused",
+    "Failed",
+    "MessagePage",
+    "Processing",
+    "RequestRefused",
+    "SessionEnded",
+    "SessionLost",
+    "Started",
+    "TaskState",
+    "Upload",
+    "UploadedFile",
+    "UpstreamBusy",
+    "UpstreamClient",
+    "UpstreamError",
+    "UpstreamUnreachable",
+]

@@ -1,0 +1,358 @@
+"""The only place that speaks HTTP to Open Chat Studio.
+
+What httpx does not do by itself is done here: a limit on an answer's whole time and size, no decompression (204 kB
+of gzip made 200 MiB), no cookies, no proxy from the environment, no redirect.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from pydantic import TypeAdapter, ValidationError
+
+from widget_proxy.config import UpstreamSettings
+from widget_proxy.messages import format_moment
+from widget_proxy.upstream import answers
+from widget_proxy.upstream.answers import Complete, Failed, MessagePage, Processing, Started, TaskState, UploadedFile
+from widget_proxy.upstream.errors import (
+    BadAnswer,
+    ChatbotUnavailable,
+    CredentialsRefused,
+    RequestRefused,
+    SessionEnded,
+    SessionLost,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamUnreachable,
+)
+
+_LOST_CODES = {"session_token_required", "session_token_invalid", "session_expired"}
+
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a call on a session carries. With a token it is all that is needed, and key and origin stay home: sent
+    along they would bring the origin check back. Without one (older channels) key and origin go instead."""
+
+    session_id: str
+    token: str | None
+    embed_key: str
+    origin: str
+
+    def headers(self) -> dict[str, str]:
+        if self.token is not None:
+            return {"X-Session-Token": self.token}
+        return {"X-Embed-Key": self.embed_key, "Origin": self.origin}
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file on its way to upstream."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+class UpstreamClient:
+    """One upstream instance. Open it with `async with`; its connections are shared by every session."""
+
+    def __init__(
+        self, base_url: str, settings: UpstreamSettings, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.base_url = base_url
+        self._settings = settings
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            transport=transport or _transport(settings),
+            timeout=httpx.Timeout(
+                connect=settings.connect_seconds,
+                read=settings.read_seconds,
+                write=settings.read_seconds,
+                pool=settings.connect_seconds,
+            ),
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "widget-proxy"},
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> "UpstreamClient":
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self._http.aclose()
+
+    async def start(
+        self,
+        *,
+        chatbot_id: str,
+        embed_key: str,
+        origin: str,
+        page_url: str,
+        page_context: Mapping[str, Any] | None = None,
+        participant_id: str | None = None,
+        participant_name: str | None = None,
+        session_data: Mapping[str, Any] | None = None,
+    ) -> Started:
+        """Start a session. `origin` is the visitor's page's, already checked against the site's list; `page_url`
+        is stored upstream as where the chat was embedded."""
+        body: dict[str, Any] = {"chatbot_id": chatbot_id}
+        if page_context:
+            body["page_context"] = page_context
+        if participant_id:
+            body["participant_remote_id"] = participant_id
+        if participant_name:
+            body["participant_name"] = participant_name
+        if session_data:
+            body["session_data"] = session_data
+        headers = {"X-Embed-Key": embed_key, "Origin": origin, "Referer": page_url}
+        reply = await self._call("POST", "/api/chat/start/", headers, seconds=self._settings.send_seconds, json=body)
+        if reply.status == 403 and (text := _error_text(reply, "error")) is not None and not _code(reply):
+            raise ChatbotUnavailable(text)
+        if reply.status in {401, 403}:
+            raise CredentialsRefused(f"start answered {reply.status}: {_error_text(reply, 'detail', 'error') or '?'}")
+        answer = _read(reply, answers.START, 201)
+        return Started(
+            session_id=answer.session_id,
+            token=answer.session_token,
+            chatbot_name=answer.chatbot.name,
+            participant_id=answer.participant.remote_id or answer.participant.id or answer.participant.identifier,
+            participant_name=answer.participant.name,
+            seed_task_id=answer.seed_message_task_id,
+        )
+
+    async def send(
+        self,
+        credentials: Credentials,
+        message: str,
+        *,
+        context: Mapping[str, Any] | None = None,
+        attachment_ids: Sequence[int] = (),
+    ) -> str:
+        """Send a visitor's message; the id of the task that makes its answer. Never tried twice: upstream has no
+        idempotency, and an error's `fate` says whether the message may have arrived."""
+        body: dict[str, Any] = {"message": message}
+        if context is not None:
+            body["context"] = context
+        if attachment_ids:
+            body["attachment_ids"] = list(attachment_ids)
+        path = f"/api/chat/{credentials.session_id}/message/"
+        reply = await self._call("POST", path, credentials.headers(), seconds=self._settings.send_seconds, json=body)
+        _refuse_lost(reply)
+        if reply.status == 400 and _error_text(reply, "error") == "Session has ended":
+            raise SessionEnded("the session has ended")
+        return _read(reply, answers.SEND, 202).task_id
+
+    async def poll_task(self, credentials: Credentials, task_id: str) -> TaskState:
+        """Ask for an answer. An id upstream does not know is `Processing` for ever."""
+        path = f"/api/chat/{credentials.session_id}/{task_id}/poll/"
+        reply = await self._call("GET", path, credentials.headers(), seconds=self._settings.poll_seconds)
+        _refuse_lost(reply)
+        if reply.status in {400, 500}:
+            # A failed task answers 500 with a JSON status; an outage answers 500 with HTML or without one.
+            failure = _parse(reply, answers.TASK)
+            if failure is None or failure.status != "error":
+                raise BadAnswer(f"task poll answered {reply.status}", fate="unknown")
+            return Failed(failure.error[:500] if reply.status == 400 and failure.error else None)
+        answer = _read(reply, answers.TASK, 200)
+        if answer.status == "complete":
+            return Complete(answer.message.message() if answer.message else None)
+        if answer.status == "error":
+            return Failed(None)
+        return Processing(answer.message.content if answer.message else None)
+
+    async def poll_messages(self, credentials: Credentials, since: datetime | None, limit: int) -> MessagePage:
+        """Ask for the history after `since` (exclusive). Not more often than every 30 seconds a session."""
+        params = {"limit": str(limit)}
+        if since is not None:
+            params["since"] = format_moment(since)
+        path = f"/api/chat/{credentials.session_id}/poll/"
+        reply = await self._call(
+            "GET", path, credentials.headers(), seconds=self._settings.poll_seconds, params=params
+        )
+        _refuse_lost(reply)
+        answer = _read(reply, answers.POLL, 200)
+        return MessagePage(
+            tuple(one.message() for one in answer.messages), answer.has_more, answer.session_status == "ended"
+        )
+
+    async def upload(self, credentials: Credentials, files: Sequence[Upload]) -> tuple[UploadedFile, ...]:
+        """Hand files over; their ids go into a message."""
+        path = f"/api/chat/{credentials.session_id}/upload/"
+        parts = [("files", (file.name, file.content, file.content_type)) for file in files]
+        # The multipart body is built by httpx, and sent as bytes.
+        request = self._http.build_request("POST", path, headers=credentials.headers(), files=parts)
+        await request.aread()
+        reply = await self._send(request, self._settings.send_seconds)
+        _refuse_lost(reply)
+        answer = _read(reply, answers.UPLOAD, 201)
+        return tuple(UploadedFile(one.id, one.name, one.size, one.content_type) for one in answer.files)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        seconds: float,
+        json: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> _Reply:
+        request = self._http.build_request(method, path, headers=dict(headers), json=json, params=params)
+        return await self._send(request, seconds)
+
+    async def _send(self, request: httpx.Request, seconds: float) -> _Reply:
+        try:
+            async with asyncio.timeout(seconds), self._answer_to(request) as response:
+                reply = _Reply(response.status_code, response.headers, await self._body(response))
+        except TimeoutError as error:
+            raise UpstreamUnreachable(f"no whole answer within {seconds:g} s", fate="unknown") from error
+        except httpx.RequestError as error:
+            if _never_connected(error):
+                raise UpstreamUnreachable(f"no connection: {error}") from error
+            # Among the others are resets on a connection reused: the request may have been read all the same.
+            raise UpstreamUnreachable(f"{type(error).__name__}: {error}", fate="unknown") from error
+        except aiohttp.ClientError as error:
+            # Those the transport does not translate, such as a malformed status line.
+            raise BadAnswer(f"{type(error).__name__}: {error}", fate="unknown") from error
+        if reply.status == 429:
+            raise UpstreamBusy("upstream asks to wait (429)", _retry_after(reply.headers))
+        if 300 <= reply.status < 400:
+            raise BadAnswer(f"it answered with a redirect ({reply.status}), which is not followed")
+        return reply
+
+    @asynccontextmanager
+    async def _answer_to(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
+        response = await self._http.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        if response.headers.get("Content-Encoding", "identity").lower() not in {"identity", ""}:
+            raise BadAnswer("it is compressed, though identity was asked for", fate="unknown")
+        longest = self._settings.answer_bytes
+        announced = response.headers.get("Content-Length", "")
+        if announced.isdigit() and int(announced) > longest:
+            raise BadAnswer(f"it is longer than {longest} bytes", fate="unknown")
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > longest:
+                raise BadAnswer(f"it is longer than {longest} bytes", fate="unknown")
+        return bytes(body)
+
+
+def _transport(settings: UpstreamSettings) -> AiohttpTransport:
+    """httpx's interface over aiohttp's connections: a fifth of the CPU per request of httpx's own at 20 at once."""
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=settings.connections,
+                # Shorter than upstream's own keep-alive (75 s), so that a send does not meet a closing connection.
+                keepalive_timeout=30,
+                ssl=httpx.create_ssl_context(trust_env=False),
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),  # every answer sets one
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    return AiohttpTransport(client=session, trust_env=False)
+
+
+def _never_connected(error: httpx.RequestError) -> bool:
+    """Whether the request cannot have reached anybody. The transport calls every lost connection a `ConnectTimeout`,
+    so that its own exceptions say nothing about this; the cause does."""
+    cause = error.__cause__
+    return isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) or (
+        cause is None and isinstance(error, httpx.ConnectError)
+    )
+
+
+def _read(reply: _Reply, adapter: TypeAdapter[Model], expected: int) -> Model:
+    if reply.status != expected:
+        if reply.status in {400, 404, 413, 415} and (detail := _error_text(reply, "detail", "error")) is not None:
+            raise RequestRefused(reply.status, detail)
+        if reply.status == 400 and _parse(reply, answers.ERROR_BODY) is not None:
+            raise RequestRefused(400, reply.body[:200].decode("utf-8", "replace"))
+        raise BadAnswer(f"it answered {reply.status} instead of {expected}", fate="unknown")
+    model = _parse(reply, adapter)
+    if model is None:
+        raise BadAnswer("its answer is not what the API documents", fate="unknown")
+    return model
+
+
+def _parse(reply: _Reply, adapter: TypeAdapter[Model]) -> Model | None:
+    if not reply.headers.get("Content-Type", "").lower().startswith("application/json"):
+        return None
+    try:
+        return adapter.validate_json(reply.body)
+    except ValidationError:
+        return None
+
+
+def _refuse_lost(reply: _Reply) -> None:
+    if reply.status not in {401, 403}:
+        return
+    code = _code(reply)
+    if code in _LOST_CODES:
+        raise SessionLost(f"upstream refuses the session: {code}")
+    detail = _error_text(reply, "detail", "error") or "?"
+    if detail == "Session does not exist":
+        raise SessionLost("upstream does not know the session")
+    raise CredentialsRefused(f"a session call answered {reply.status}: {detail}")
+
+
+def _code(reply: _Reply) -> str | None:
+    code = (_parse(reply, answers.ERROR_BODY) or {}).get("code")
+    return code if isinstance(code, str) else None
+
+
+def _error_text(reply: _Reply, *fields: str) -> str | None:
+    body = _parse(reply, answers.ERROR_BODY) or {}
+    for name in fields:
+        if isinstance(text := body.get(name), str):
+            return text[:500]
+    return None
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Seconds from `Retry-After` (a number or a date), else from `X-RateLimit-Reset`."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    if value:
+        try:
+            until = parsedate_to_datetime(value)
+            since = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(until.tzinfo)
+            return max(0.0, (until - since).total_seconds())
+        except (ValueError, TypeError, OverflowError):
+            pass
+    reset = headers.get("X-RateLimit-Reset", "").strip()
+    return float(reset[:9]) if reset.isascii() and reset.isdigit() else None
+
+
+__all__ = ["Credentials", "Upload", "UpstreamClient", "UpstreamError"]
