@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+from tests.browser import ARGUMENTS, Stage, Visitor, visiting
 from tests.servers import FakeUpstream, Proxy
 
 
@@ -53,3 +55,34 @@ def chromium_path() -> str:
         if candidate and (found := shutil.which(candidate)):
             return found
     raise RuntimeError("no Chromium found: install it, or set CHROMIUM to its path (scripts/test does it with apt)")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    """Headless Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("stage"))
+    with stage.upstream, stage.proxy, stage.shop, stage.workshop:
+        yield stage
+
+
+@pytest.fixture
+def stage(_stage: Stage) -> Stage:
+    """Upstream, proxy and shop, as new. Answers take 0.8 s unless a test orders otherwise."""
+    _stage.upstream.order("reset")
+    return _stage
+
+
+@pytest.fixture
+def visitor(browser: Browser, stage: Stage) -> Iterator[Visitor]:
+    """A visitor of the shop. Whatever goes uncaught in the page fails the test."""
+    with visiting(browser, stage) as visitor:
+        yield visitor
+        assert [line for line in visitor.console if line.startswith("uncaught")] == []

@@ -142,6 +142,7 @@ def test_the_demo_serves_a_shop_of_another_origin_and_ctrl_c_ends_all_three() ->
     assert httpx2.post(f"http://{HOST}:{proxy}/v1/sites/shop/sessions", headers=origin, json={}).status_code == 201
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
+    process.stdout.close()
     for port in addresses:
         with socket.socket() as probe:
             assert probe.connect_ex((HOST, port)) != 0, f"port {port} is still served"

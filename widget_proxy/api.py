@@ -248,7 +248,7 @@ class Api:
         try:
             task = await self._hub.send(session, message, context=context)
         except UpstreamError as error:
-            raise from_upstream(error, session.site) from error
+            raise from_upstream(error, session.site, send=True) from error
         return {"task": task.ref, "accepted_at": format_moment(task.accepted)}
 
     async def _send_once(

@@ -103,8 +103,9 @@ class Problem(Exception):
         )
 
 
-def from_upstream(error: UpstreamError, site: str) -> Problem:
-    """What a visitor is told of an upstream error; the operator's log gets the cause and the mend."""
+def from_upstream(error: UpstreamError, site: str, *, send: bool = False) -> Problem:
+    """What a visitor is told of an upstream error; the operator's log gets the cause and the mend. For a `send` it
+    says as well whether the message may have arrived."""
     match error:
         case CredentialsRefused():
             logger.error(
@@ -139,7 +140,8 @@ def from_upstream(error: UpstreamError, site: str) -> Problem:
             cause = "unusable answer" if isinstance(error, BadAnswer) else type(error).__name__
             logger.warning("site %s: %s from upstream: %s", site, cause, error)
             problem = Problem("upstream_error", UNAVAILABLE)
-    problem.extra["fate"] = error.fate
+    if send:
+        problem.extra["fate"] = error.fate
     return problem
 
 

@@ -1,31 +1,28 @@
-// The conversation: started by the first message, followed on a stream, alive across pages. No DOM.
+// The conversation, without its looks. What and why: docs/widget.md, "Inside".
 
-import { pause, read } from "./stream.js";
 import { Transcript } from "./transcript.js";
 
 const OVER = { session_ended: "ended", session_expired: "expired", handle_invalid: "expired" };
 
 export class Chat {
   transcript = new Transcript();
-  awaited = new Map(); // task -> what the bot says of its work
-  connection = ""; // or "offline", "retrying"
-  notice = ""; // a sentence about trouble
-  over = ""; // or "ended", "expired": nothing more can be sent
+  awaited = new Map();
+  connection = "";
+  notice = "";
+  over = "";
   #handle; #cursor; #stream; #open;
   #queue = Promise.resolve();
 
-  /** `context` answers the page context of this moment; `onchange` is told {own} or {message} where there is one. */
   constructor(origin, site, context, onchange) {
-    this.site = `${origin}/v1/sites/${encodeURIComponent(site)}`;
-    this.api = `${origin}/v1/session`;
+    this.site = `${origin}/v1/sites/${site}`;
+    this.api = `${origin}/v1/session/`;
     this.storage = `chat-widget:${origin}:${site}`;
     this.context = context;
     this.onchange = onchange;
     let kept;
-    try { kept = JSON.parse(localStorage[this.storage]); } catch { /* nothing kept, or storage blocked */ }
+    try { kept = JSON.parse(localStorage[this.storage]); } catch { /* nothing there, or blocked */ }
     this.#handle = kept?.handle;
     for (const own of kept?.sends ?? []) {
-      // Cut off in the middle of being sent: nobody knows whether it arrived.
       if (own.state === "sending") own.state = "unknown";
       if (own.state === "sent") this.awaited.set(own.task, "");
       this.transcript.addOwn(own);
@@ -36,7 +33,6 @@ export class Chat {
 
   about() { return this.#ask(this.site).then((response) => response.json()); }
 
-  /** Follow the conversation while the panel is open; an awaited answer is followed in any case. */
   listen(open) {
     this.#open = open;
     this.#follow();
@@ -44,7 +40,6 @@ export class Chat {
 
   send(content) { this.#deliver(this.transcript.addOwn({ id: crypto.getRandomValues(new Uint32Array(4)).join("-"), content })); }
 
-  /** Once more: the same message where it was certainly not sent, else a new one of the same text. */
   retry(item) {
     if (item.state === "not_sent") return this.#deliver(Object.assign(item, { state: "sending" }));
     if (item.state === "unknown") this.transcript.remove(item);
@@ -52,11 +47,9 @@ export class Chat {
     return this.send(item.content);
   }
 
-  /** Forget this conversation; the next message starts another. */
   renew() {
     this.suspend();
-    this.#handle = this.#cursor = null;
-    this.over = this.notice = this.connection = "";
+    this.#handle = this.#cursor = this.over = this.notice = this.connection = "";
     this.transcript = new Transcript();
     this.awaited = new Map();
     this.#changed();
@@ -70,6 +63,7 @@ export class Chat {
   }
 
   async #post(item, transcript) {
+    let begun;
     try {
       const page_context = this.context();
       if (!this.#handle) {
@@ -77,14 +71,14 @@ export class Chat {
         this.#handle = handle;
         if (task) this.awaited.set(task, "");
       }
-      const sent = await this.#ask(`${this.api}/messages`, { message: item.content, page_context }, { "Idempotency-Key": item.id });
-      if (transcript !== this.transcript) return; // a new chat was begun meanwhile
-      Object.assign(item, { state: "sent", task: sent.task, time: sent.accepted_at });
-      this.awaited.set(sent.task, "");
+      begun = true;
+      const { task, accepted_at: time } = await this.#ask(`${this.api}messages`, { message: item.content, page_context }, { "Idempotency-Key": item.id });
+      if (transcript !== this.transcript) return;
+      Object.assign(item, { state: "sent", task, time });
+      this.awaited.set(task, "");
       this.notice = "";
     } catch (error) {
-      // Where no answer came to a message under way, it may have arrived all the same.
-      const unknown = error.status ? error.fate === "unknown" : this.#handle;
+      const unknown = begun && (!error.status || error.fate === "unknown");
       Object.assign(item, { state: unknown ? "unknown" : "not_sent", detail: error.detail });
       this.#refused(error);
     }
@@ -102,13 +96,13 @@ export class Chat {
     });
     if (response.ok) return body ? response.json() : response;
     const wait = response.headers.get("Retry-After") * 1000;
-    throw Object.assign(new Error(), { status: response.status, wait }, await response.json().catch(() => ({})));
+    throw Object.assign(new Error(), { status: response.status, wait }, await response.json().catch(() => {}));
   }
 
   #refused({ code, detail }) {
     if (OVER[code]) this.#end(OVER[code]);
     else this.notice = detail ?? this.notice;
-    if (/origin|misconf|unknown_site/.test(code)) console.warn(`chat-widget: ${code}: ${detail} See the proxy's settings and log.`);
+    if (detail) console.warn(`chat-widget: ${code}: ${detail}`);
   }
 
   #end(status) {
@@ -124,33 +118,41 @@ export class Chat {
 
   async #run(stream) {
     const { signal } = stream;
-    for (let failures = 0, retry = 1000; !signal.aborted; failures++) {
+    for (let failures = 0, retry = 1000; ; failures++) {
       let wait;
       try {
         const tasks = [...this.awaited.keys()].map((task) => `&task=${task}`).join("");
-        const headers = this.#cursor && { "Last-Event-ID": this.#cursor };
-        const response = await this.#ask(`${this.api}/events?${tasks}`, null, headers, signal);
+        const response = await this.#ask(`${this.api}events?${tasks}`, null, this.#cursor && { "Last-Event-ID": this.#cursor }, signal);
         failures = 0;
         this.connection = "";
         this.#changed();
         await read(response, (event) => signal.aborted || this.#take(event), (told) => { retry = told; });
         wait = retry;
       } catch (error) {
-        if (signal.aborted) return;
         if (error.status < 500 && error.status !== 429) {
           this.#refused(error);
           break;
         }
-        // Clamped first, then jittered, so that not everybody returns at once.
         wait = Math.max(Math.min(30_000, retry * 2 ** failures) * (1 + 3 * Math.random()) / 4, error.wait || 0);
       }
       if (signal.aborted) return;
       this.connection = navigator.onLine ? failures && "retrying" : "offline";
       this.#changed();
-      await pause(wait, signal);
+      await this.#pause(wait, signal);
+      if (signal.aborted) return;
     }
-    if (this.#stream === stream) this.#stream = null;
+    this.#stream = null;
     this.#changed();
+  }
+
+  #pause(milliseconds, signal) {
+    return new Promise((resolve) => {
+      const over = new AbortController(), finish = () => resolve(over.abort());
+      for (const [target, type] of [[window, "online"], [document, "visibilitychange"], [signal, "abort"]]) {
+        target.addEventListener(type, finish, over);
+      }
+      setTimeout(finish, milliseconds);
+    });
   }
 
   #take({ event, data, id }) {
@@ -169,13 +171,38 @@ export class Chat {
     this.#follow();
   }
 
-  // The handle outlives the page, and so do the visitor's own messages until the history has them.
   #changed(news = {}) {
     const sends = this.transcript.items.filter((item) => item.own && (!item.key || item.state !== "sent" || this.awaited.has(item.task)));
     try {
-      if (this.#handle) localStorage[this.storage] = JSON.stringify({ handle: this.#handle, sends: sends.slice(-20) });
-      else delete localStorage[this.storage];
-    } catch { /* storage blocked or full */ }
+      localStorage[this.storage] = JSON.stringify({ handle: this.#handle, sends: this.#handle ? sends.slice(-20) : [] });
+    } catch { /* blocked or full */ }
     this.onchange(news);
+  }
+}
+
+// Server-Sent Events
+export function parser(onevent, onretry) {
+  let rest = "", event = {};
+  return (text) => {
+    const lines = (rest + text).split(/\r?\n/);
+    rest = lines.pop();
+    for (const line of lines) {
+      const [, field, value] = /^([^:]*):? ?(.*)/.exec(line);
+      if (!line) {
+        if ("data" in event) onevent({ event: "message", ...event });
+        event = {};
+      } else if (field === "retry") onretry(+value);
+      else event[field] = field === "data" && "data" in event ? `${event.data}\n${value}` : value;
+    }
+  };
+}
+
+async function read(response, onevent, onretry) {
+  const reader = response.body.getReader(), decoder = new TextDecoder(), feed = parser(onevent, onretry);
+  for (;;) {
+    const silence = setTimeout(() => reader.cancel(), 40_000);
+    const { done, value } = await reader.read().finally(() => clearTimeout(silence));
+    if (done) return;
+    feed(decoder.decode(value, { stream: true }));
   }
 }

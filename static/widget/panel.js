@@ -1,37 +1,37 @@
-// The panel: what the visitor sees of a Chat, and does with it.
+// What the visitor sees of a Chat.
 
 import { Chat } from "./chat.js";
 import { build } from "./html.js";
 import { pageContext } from "./page-context.js";
-import texts from "./texts.js";
 
-const make = (tag, { aria = {}, ...properties } = {}, ...children) => {
+const TEXTS = {
+  placeholder: "Write a message …", send: "Send", close: "Close chat", newChat: "New chat",
+  newChatAsk: "Start a new conversation? This one is cleared here.", newChatYes: "Start new", newChatNo: "Keep",
+  messages: "Conversation", you: "You", bot: "Assistant", typing: "The assistant is writing",
+  notSent: "Not sent.", unknown: "Not sure this was delivered.", retry: "Try again", sendAgain: "Send again",
+  offline: "You are offline.", retrying: "Connection lost. Trying again …", unavailable: "Chat is unavailable just now.",
+  expired: "This conversation has expired.", ended: "This conversation has ended.",
+  tooLong: " characters too many",
+};
+
+const make = (tag, properties, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
-  for (const name in aria) element.setAttribute(`aria-${name}`, aria[name]);
-  if (properties.className) element.setAttribute("part", properties.className);
   element.append(...children);
   return element;
-};
-const icon = (d) => {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const path = document.createElementNS(svg.namespaceURI, "path");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  path.setAttribute("d", d);
-  svg.append(path);
-  return svg;
 };
 
 export class Panel {
   opened = false;
-  #host; #root; #chat; #frame;
-  #texts = { ...texts };
+  #host; #root; #chat; #icon; #frame;
+  #texts = { ...TEXTS };
   #limits = {};
   #nodes = new Map();
   #leave = new AbortController();
 
-  constructor(host, root, origin) {
+  constructor(host, root, origin, icon) {
     this.#host = host;
     this.#root = root;
+    this.#icon = icon;
     this.#chat = new Chat(origin, host.getAttribute("site"), () => pageContext(
       document, host.getAttribute("page-context"), host.pageContext, this.#limits.page_context_bytes ?? 8192,
     ), (news) => this.#changed(news));
@@ -71,13 +71,13 @@ export class Panel {
     if (site.look) this.#host.style.setProperty("--accent", site.look.accent);
     if (site instanceof Error) {
       this.#chat.notice = this.#texts.unavailable;
-      console.warn(`chat-widget: ${site.code ?? site.message}: ${site.detail ?? "no answer from the proxy."}`);
+      console.warn(`chat-widget: ${site.detail ?? site.message}. Do the site's allowed_origins name ${location.origin}?`);
     }
     this.#draw(site);
   }
 
   #draw({ title = "Chat", texts: { welcome_messages = [], starter_questions = [] } = {} }) {
-    const t = this.#texts;
+    const t = this.#texts, icon = this.#icon;
     const on = (target, type, listener) => (target.addEventListener(type, listener, this.#leave), target);
     const button = (className, label, click, child = label) =>
       on(make("button", { type: "button", className, ariaLabel: label }, child), "click", click);
@@ -99,17 +99,16 @@ export class Panel {
     this.typing = make("div", { className: "typing", ariaLabel: t.typing }, make("i"), make("i"), make("i"), this.progress);
     this.starters = make("div", { className: "starters" },
       ...starter_questions.map((question) => button("starter", question, () => this.#send(question))));
-    this.log = on(make("div", { className: "messages", tabIndex: 0, ariaLabel: t.messages },
+    this.log = make("div", { className: "messages", tabIndex: 0 },
       ...welcome_messages.map((text) => make("div", { className: "bot" }, text)),
-      this.items, this.typing, this.starters), "scroll", () => { if (this.#atEnd()) this.pill.hidden = true; });
-    this.pill = button("pill", t.newMessages, () => this.#toEnd());
+      this.items, this.typing, this.starters);
     this.status = make("p", { className: "status", role: "status" });
-    this.input = on(make("textarea", { className: "input", rows: 1, placeholder: t.placeholder, ariaLabel: t.placeholder }),
-      "input", () => this.#typed());
+    this.input = make("textarea", { className: "input", rows: 1, placeholder: t.placeholder, ariaLabel: t.placeholder });
+    on(this.input, "input", () => this.#typed());
     on(this.input, "keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
-      this.#send(this.input.value);
+      this.form.requestSubmit();
     });
     this.button = make("button", { className: "send", ariaLabel: t.send }, icon("M4 12l16-8-6 16-3-6z"));
     this.form = on(make("form", { className: "composer" }, this.input, this.button), "submit", (event) => {
@@ -119,10 +118,9 @@ export class Panel {
     this.over = make("div", { className: "bar" }, make("span"), button("solid", t.newChatYes, renew));
     this.#frame = on(make("section", { className: "panel", role: "dialog", ariaLabel: title },
       make("header", { className: "header" }, make("h2", {}, title), this.fresh, button("icon", t.close, close, icon("M6 9l6 6 6-6"))),
-      this.ask, this.log, this.pill, this.status, this.form, this.over), "keydown", (event) => {
+      this.ask, this.log, this.status, this.form, this.over), "keydown", (event) => {
       if (event.key === "Escape") this.ask.hidden ? close() : ask(false);
     });
-    // In the back/forward cache a stream would break; coming out of it, it goes on from its cursor.
     on(window, "pagehide", () => this.#chat.suspend());
     on(window, "pageshow", ({ persisted }) => { if (persisted) this.#chat.listen(this.opened); });
     this.#root.append(this.#frame);
@@ -148,19 +146,13 @@ export class Panel {
     input.style.height = `${input.scrollHeight + 2}px`;
   }
 
-  #atEnd() { return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60; }
-
-  #toEnd() {
-    this.log.scrollTop = this.log.scrollHeight;
-    this.pill.hidden = true;
-  }
+  #toEnd() { this.log.scrollTop = this.log.scrollHeight; }
 
   #changed({ own, message }) {
     if (!this.#frame) return;
-    const follow = own || this.#atEnd();
+    const { scrollHeight, scrollTop, clientHeight } = this.log; // who reads further up is left there
     this.#render();
-    if (follow) this.#toEnd();
-    else if (message) this.pill.hidden = false;
+    if (own || scrollHeight - scrollTop - clientHeight < 60) this.#toEnd();
     if (message && !this.opened) this.#host.unread = true;
   }
 
@@ -194,7 +186,6 @@ export class Panel {
       ...(own ? [make("div", { className: "fate" })] : []));
   }
 
-  // What became of a message: one line under it, at most. After the bot's own apology it can still be tried again.
   #fate(item, line) {
     const { state, retried } = item, t = this.#texts, replied = this.#chat.transcript.hasOutcome(item);
     const told = { not_sent: item.detail ?? t.notSent, unknown: t.unknown, failed: !replied && item.detail, timeout: !replied && item.detail }[state];
