@@ -1,5 +1,6 @@
 """The whole job in a real browser: a shop, another origin for the chat, a visitor who asks."""
 
+import base64
 import gzip
 import json
 import os
@@ -7,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, FloatRect, expect
 
 from tests.browser import Stage, Visitor, secrets_of, visiting
 
@@ -21,22 +22,35 @@ def images(tmp_path: Path) -> Path:
     return Path(os.environ.get("WIDGET_PROXY_TEST_IMAGES", tmp_path))
 
 
+STRIP_FRAME: FloatRect = {"x": 850, "y": 120, "width": 430, "height": 680}
+
+
+def strip(visitor: Visitor, frames: list[bytes], path: Path) -> None:
+    """The frames side by side, as one picture."""
+    page = visitor.page.context.new_page()
+    pictures = "".join(f'<img src="data:image/png;base64,{base64.b64encode(one).decode()}">' for one in frames)
+    page.set_content(f'<body style="display:inline-flex;gap:12px;margin:0;background:#fff">{pictures}')
+    page.locator("body").screenshot(path=path)
+    page.close()
+
+
 def test_a_visitor_asks_about_the_product_in_front_of_them(visitor: Visitor, stage: Stage, images: Path) -> None:
     visitor.go()
     visitor.open_chat()
     expect(visitor.page.get_by_text("I can see which page you are on")).to_be_visible()
-    visitor.page.screenshot(path=images / "open.png")
+    frames = [visitor.page.screenshot(clip=STRIP_FRAME, animations="disabled")]
     visitor.page.get_by_role("button", name="What does it cost?").click()
     assert visitor.lines() == ["mine: What does it cost?"], "one's own message is there at once"
     expect(visitor.page.locator(".typing")).to_contain_text("Looking at the page")
-    visitor.page.screenshot(path=images / "progress.png")
+    frames.append(visitor.page.screenshot(clip=STRIP_FRAME, animations="disabled"))
     visitor.answer("costs €89.00 and is in stock")
     expect(visitor.page.locator(".typing")).to_be_hidden()
     assert visitor.page.locator(".bot strong").first.inner_text() == "Aurora Desk Lamp", "rendered, not as typed"
-    visitor.page.screenshot(path=images / "answer.png")
+    frames.append(visitor.page.screenshot(clip=STRIP_FRAME, animations="disabled"))
     visitor.say("Tell me about it")
     visitor.answer("Lighting")
-    visitor.page.screenshot(path=images / "chat.png")
+    visitor.page.screenshot(path=images / "chat.png", animations="disabled")
+    strip(visitor, frames, images / "strip.png")
     (start,) = stage.upstream.requests("start")
     context = start["body"]["page_context"]
     assert context["product_name"] == "Aurora Desk Lamp"
@@ -157,7 +171,7 @@ def test_a_failed_answer_is_one_outcome_with_a_retry(visitor: Visitor, stage: St
     retry = visitor.page.get_by_role("button", name="Try again")
     expect(retry).to_be_visible()
     expect(visitor.page.get_by_text("could not answer")).to_be_visible()
-    visitor.page.screenshot(path=images / "failure.png")
+    visitor.page.screenshot(path=images / "failure.png", animations="disabled")
     # Then the history brings the bot's apology, which takes the failure's place.
     visitor.answer("Sorry, something went wrong")
     expect(visitor.page.get_by_text("could not answer")).to_be_hidden()
@@ -389,7 +403,7 @@ def test_on_a_phone_the_panel_fills_the_screen(browser: Browser, stage: Stage, i
         assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
         size = "element => parseFloat(getComputedStyle(element).fontSize)"
         assert visitor.page.locator("textarea").evaluate(size) >= 16, "smaller, and a phone zooms in"
-        visitor.page.screenshot(path=images / "phone.png")
+        visitor.page.screenshot(path=images / "phone.png", animations="disabled")
 
 
 def test_in_a_dark_scheme_it_is_dark(browser: Browser, stage: Stage, images: Path) -> None:
@@ -400,7 +414,7 @@ def test_in_a_dark_scheme_it_is_dark(browser: Browser, stage: Stage, images: Pat
         visitor.answer("costs €89.00")
         background = visitor.page.locator(".panel").evaluate("element => getComputedStyle(element).backgroundColor")
         assert background == "rgb(23, 27, 36)"
-        visitor.page.screenshot(path=images / "dark.png")
+        visitor.page.screenshot(path=images / "dark.png", animations="disabled")
 
 
 def test_answers_to_a_closed_chat_are_marked_as_unread(visitor: Visitor, stage: Stage) -> None:

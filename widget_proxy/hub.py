@@ -239,7 +239,9 @@ class Hub:
         session, client = record.session, self._client(record.session)
         # The reference tells the wall time, so that a restart does not begin the deadline anew.
         began = self._clock() - max(0.0, (self._now() - task.accepted).total_seconds())
-        failures, progress, wait = 0, "", 0.0
+        failures, progress = 0, ""
+        # At once for one that was awaited before; no answer is there the moment its question is.
+        wait = 0.0 if self._clock() - began > self._rhythm.longest else self._rhythm.shortest
         while True:
             await anyio.sleep(max(wait, self._throttle(session).wait(self._clock())))
             try:
@@ -289,7 +291,9 @@ class Hub:
         session, failures = record.session, 0
         try:
             while record.watchers and not record.over:
-                wait = await self._broker.claim_message_poll(session.key, self._pacing.message_poll_seconds)
+                # A pause that upstream ordered counts for everybody; only then the session's own interval.
+                wait = self._throttle(session).wait(self._clock())
+                wait = wait or await self._broker.claim_message_poll(session.key, self._pacing.message_poll_seconds)
                 if wait == 0.0:
                     try:
                         await self._read_history(record)
@@ -304,8 +308,6 @@ class Hub:
                         wait = await self._trouble(record, error, failures)
                     # Even where the first reading failed: a reader then has all that is known.
                     await self._broker.publish(session.key, [ready_event()])
-                # An orderly pause counts for everybody; and whoever leaves ends the wait.
-                wait = max(wait, self._throttle(session).wait(self._clock()))
                 await self._wait_while_watched(record, wait)
         except Exception:
             logger.exception("session %s: following the history failed", session.key)

@@ -34,6 +34,7 @@ def render(content: str, role: Literal["user", "assistant", "system"]) -> str:
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes=_SCHEMES,
+        url_relative="deny",  # it would point into the page that embeds the chat
         link_rel=_LINK_REL,
         strip_comments=True,
     )

@@ -1,0 +1,189 @@
+"""Settings from a file and the environment: each mistake with its key, its place and its mend."""
+
+from pathlib import Path
+
+import pytest
+
+from widget_proxy.config import ConfigError, Settings, load_settings
+from widget_proxy.config.sources import line_of_key
+
+SECRET = "marker-secret-" + "s" * 32
+KEY = "marker-embed-key"
+CHATBOT = "4c1a0f0e-8a1e-4c07-9e39-5a6c1c5b2a10"
+
+ENVIRONMENT = {
+    "WIDGET_PROXY_UPSTREAM_URL": "https://ocs.example.com/",
+    "WIDGET_PROXY_CHATBOT_ID": CHATBOT,
+    "WIDGET_PROXY_EMBED_KEY": KEY,
+    "WIDGET_PROXY_ALLOWED_ORIGINS": "https://a.example.com, https://*.b.example.com",
+    "WIDGET_PROXY_SECRET_KEY": SECRET,
+}
+
+FILE = f"""\
+secret_key = "{SECRET}"
+
+[upstream]
+url = "https://ocs.example.com"
+
+[sites.my-shop]
+chatbot_id = "{CHATBOT}"
+embed_key = "{KEY}"
+allowed_origins = ["https://shop.example.com"]
+title = "From the file"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # so that no file of the developer's is read
+
+
+def problems(environ: dict[str, str], path: Path | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        load_settings(environ, path)
+    told = [str(problem) for problem in error.value.problems]
+    assert SECRET not in str(error.value)
+    assert KEY not in str(error.value)
+    return told
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_five_variables_make_the_site_default() -> None:
+    settings = load_settings(ENVIRONMENT)
+    site = settings.sites["default"]
+    assert str(site.chatbot_id) == CHATBOT
+    assert site.embed_key.get_secret_value() == KEY
+    assert [pattern.text for pattern in site.allowed_origins] == ["https://a.example.com", "https://*.b.example.com"]
+    assert settings.upstream_of(site) == "https://ocs.example.com"
+
+
+def test_no_secret_is_ever_printed() -> None:
+    settings = load_settings(ENVIRONMENT)
+    for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert SECRET not in text
+        assert KEY not in text
+
+
+def test_a_file_in_the_working_directory_is_read_without_being_named(tmp_path: Path) -> None:
+    write(tmp_path / "widget-proxy.toml", FILE)
+    assert load_settings({}).sites["my-shop"].title == "From the file"
+
+
+def test_a_file_can_be_named_by_a_variable(tmp_path: Path) -> None:
+    path = write(tmp_path / "other.toml", FILE)
+    assert "my-shop" in load_settings({"WIDGET_PROXY_CONFIG": str(path)}).sites
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.toml", FILE)
+    settings = load_settings(
+        {
+            "WIDGET_PROXY_SITES__MY_SHOP__TITLE": "From the environment",
+            "WIDGET_PROXY_SITES__MY_SHOP__TEXTS__STARTER_QUESTIONS": "One?, Two?",
+            "WIDGET_PROXY_SERVER__PORT": "9000",
+        },
+        path,
+    )
+    assert settings.sites["my-shop"].title == "From the environment"
+    assert settings.sites["my-shop"].texts.starter_questions == ("One?", "Two?")
+    assert settings.server.port == 9000
+
+
+def test_secrets_come_from_files_too(tmp_path: Path) -> None:
+    key, secret = write(tmp_path / "key", f"{KEY}\n"), write(tmp_path / "secret", f"{SECRET}\n")
+    environ = ENVIRONMENT | {"WIDGET_PROXY_EMBED_KEY_FILE": str(key), "WIDGET_PROXY_SECRET_KEY_FILE": str(secret)}
+    del environ["WIDGET_PROXY_EMBED_KEY"], environ["WIDGET_PROXY_SECRET_KEY"]
+    settings = load_settings(environ)
+    assert settings.sites["default"].embed_key.get_secret_value() == KEY
+    assert settings.secret_key[0].get_secret_value() == SECRET
+
+
+def test_several_secret_keys_are_a_list_oldest_first() -> None:
+    settings = load_settings(ENVIRONMENT | {"WIDGET_PROXY_SECRET_KEY": f"{'o' * 32},{'n' * 32}"})
+    assert [key.get_secret_value()[0] for key in settings.secret_key] == ["o", "n"]
+
+
+def test_nothing_configured_says_what_is_needed() -> None:
+    told = problems({})
+    assert any("secret_key (not set)" in one and "widget-proxy new-secret" in one for one in told)
+    assert any("sites (not set)" in one and "WIDGET_PROXY_CHATBOT_ID" in one for one in told)
+
+
+MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
+    "a variable nobody knows": ({"WIDGET_PROXY_EMBED_KY": "x"}, "WIDGET_PROXY_EMBED_KY (environment)", "WIDGET_PROXY_EMBED_KEY?"),
+    "a short secret": ({"WIDGET_PROXY_SECRET_KEY": "short"}, "(WIDGET_PROXY_SECRET_KEY)", "new-secret"),
+    "an empty embed key": ({"WIDGET_PROXY_EMBED_KEY": ""}, "embed_key (WIDGET_PROXY_EMBED_KEY)", "empty"),
+    "a chatbot id that is none": ({"WIDGET_PROXY_CHATBOT_ID": "abc"}, "chatbot_id (WIDGET_PROXY_CHATBOT_ID)", "not a UUID"),
+    "any origin": ({"WIDGET_PROXY_ALLOWED_ORIGINS": "*"}, "allowed_origins (WIDGET_PROXY_ALLOWED_ORIGINS)", "any website"),
+    "no origin": ({"WIDGET_PROXY_ALLOWED_ORIGINS": " , "}, "allowed_origins (WIDGET_PROXY_ALLOWED_ORIGINS)", "no origin is allowed"),
+    "plain http": ({"WIDGET_PROXY_UPSTREAM_URL": "http://ocs.example.com"}, "upstream.url (WIDGET_PROXY_UPSTREAM_URL)", "Use https"),
+    "no address": ({"WIDGET_PROXY_UPSTREAM_URL": "ocs.example.com"}, "upstream.url (WIDGET_PROXY_UPSTREAM_URL)", "https://"),
+    "a password in the address": ({"WIDGET_PROXY_UPSTREAM_URL": "https://u:p@x.example"}, "upstream.url", "Leave it out"),
+    "polls too often": ({"WIDGET_PROXY_PACING__MESSAGE_POLL_SECONDS": "5"}, "settings", "30 or more"),
+    "a port that is none": ({"WIDGET_PROXY_SERVER__PORT": "http"}, "server.port (WIDGET_PROXY_SERVER__PORT)", "integer"),
+    "an unknown setting": ({"WIDGET_PROXY_SERVER__PROT": "1"}, "server.prot (WIDGET_PROXY_SERVER__PROT)", "Did you mean port?"),
+    "a file that is not there": ({"WIDGET_PROXY_EMBED_KEY_FILE": "/nowhere"}, "embed_key", "cannot be read"),
+    "a settings file that is not there": ({"WIDGET_PROXY_CONFIG": "/nowhere.toml"}, "/nowhere.toml (file)", "no such file"),
+    "a colour that is none": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__ACCENT": "blue"}, "look.accent", "'blue'"),
+    "waits in the wrong order": (
+        {"WIDGET_PROXY_PACING__ANSWER_POLL_SHORTEST": "9", "WIDGET_PROXY_PACING__ANSWER_POLL_LONGEST": "3"},
+        "pacing",
+        "Swap them",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "place", "mend"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_named_with_its_place_and_its_mend(changes: dict[str, str], place: str, mend: str) -> None:
+    told = problems(ENVIRONMENT | changes)
+    assert [one for one in told if place in one and mend in one], told
+
+
+def test_a_mistake_in_the_file_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.toml", FILE.replace(CHATBOT, "abc").replace("title", "titel"))
+    told = problems({}, path)
+    assert any(one.startswith(f"sites.my-shop.chatbot_id ({path}:7)") for one in told)
+    assert any(one.startswith(f"sites.my-shop.titel ({path}:10)") and "title?" in one for one in told)
+
+
+def test_a_broken_file_says_where_it_is_broken(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.toml", "[upstream\nurl = 1")
+    assert any("not valid TOML" in one and "line 1" in one for one in problems({}, path))
+
+
+def test_a_secret_given_twice_is_a_mistake(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.toml", FILE + f'embed_key_file = "{tmp_path / "x.toml"}"\n')
+    assert any("embed_key is set as well" in one for one in problems({}, path))
+
+
+def test_a_sites_name_is_plain(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.toml", FILE.replace("[sites.my-shop]", '[sites."My Shop!"]'))
+    assert any("lower-case letters" in one for one in problems({}, path))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ("a = 1\nb = 2", ("b",), 2),
+        ("[x]\na = 1\n[y]\na = 2", ("y", "a"), 4),
+        ("[x.y]\nz = 1", ("x", "y", "z"), 2),
+        ("x.y = 1", ("x", "y"), 1),
+        ('["x y"]\nz = 1', ("x y", "z"), 2),
+        ("[x]\na = 1", ("x", "missing"), 1),
+        ("a = 1", ("b",), None),
+        ("# a = 1\n  a = 2 # here", ("a",), 2),
+    ],
+)
+def test_a_key_is_found_in_its_line(text: str, key: tuple[str, ...], line: int | None) -> None:
+    assert line_of_key(text, key) == line
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, section in Settings.model_fields.items():
+        model = section.annotation
+        for field, info in getattr(model, "model_fields", {}).items():
+            assert info.description, f"{name}.{field}"

@@ -1,0 +1,161 @@
+"""Reading a history page by page: nothing lost, nothing told twice, and the naive ways shown to fail."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from widget_proxy.history import History, PageRequest
+from widget_proxy.messages import Message
+
+BEGIN = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Row:
+    message: Message
+    visible: float  # seconds; stamped before it is committed
+
+
+def rows_of(seed: int, count: int = 60) -> list[Row]:
+    """A history with equal moments, equal texts, bursts and late commits, harsher than any real one."""
+    chance = random.Random(seed)
+    rows: list[Row] = []
+    now = 0.0
+    while len(rows) < count:
+        now += chance.expovariate(1 / 5)
+        for _ in range(chance.randint(8, 30) if chance.random() < 0.05 else 1):
+            moment = now
+            if rows and chance.random() < 0.15:
+                moment = (rows[-1].message.created_at or BEGIN).timestamp() - BEGIN.timestamp()
+            late = chance.uniform(0, 100) if chance.random() < 0.1 else 0.0
+            text = rows[-1].message.content if rows and chance.random() < 0.1 else f"message {len(rows)}"
+            stamp = BEGIN + timedelta(seconds=round(moment, 6))
+            rows.append(Row(Message(stamp, "assistant", text), moment + 0.01 + late))
+    return rows
+
+
+def ask(rows: list[Row], request: PageRequest, now: float, chance: random.Random) -> tuple[list[Message], bool]:
+    """Upstream's list: strictly after, ordered by moment alone, cut at the limit."""
+    seen = [row.message for row in rows if row.visible <= now]
+    seen = [one for one in seen if request.since is None or (one.created_at or BEGIN) > request.since]
+    chance.shuffle(seen)
+    seen.sort(key=lambda one: one.created_at or BEGIN)
+    return seen[: request.limit], len(seen) > request.limit
+
+
+def polls(rows: list[Row]) -> Iterator[float]:
+    end = max(row.visible for row in rows) + 400
+    now = 0.0
+    while now < end:
+        now += 30
+        yield now
+
+
+def ours(rows: list[Row], page: int, seed: int) -> list[Message]:
+    history, told, chance = History(page=page), list[tuple[str, Message]](), random.Random(seed)
+    for now in polls(rows):
+        while True:
+            messages, more = ask(rows, history.next_request(), now, chance)
+            reading = history.accept(messages, has_more=more)
+            told += reading.messages
+            if reading.complete:
+                break
+    assert len({key for key, _ in told}) == len(told), "a key of its own for each"
+    return [message for _, message in told]
+
+
+def naive(rows: list[Row], page: int, seed: int) -> list[Message]:
+    """A cursor at the newest message."""
+    since: datetime | None = None
+    told, chance = list[Message](), random.Random(seed)
+    for now in polls(rows):
+        more = True
+        while more:
+            messages, more = ask(rows, PageRequest(since, page), now, chance)
+            told += messages
+            since = messages[-1].created_at if messages else since
+    return told
+
+
+def overlapping_set(rows: list[Row], page: int, seed: int) -> list[Message]:
+    """An overlap, and a set of what is known."""
+    newest: datetime | None = None
+    told, known, chance = list[Message](), set[Message](), random.Random(seed)
+    for now in polls(rows):
+        since = newest - timedelta(seconds=120) if newest else None
+        messages, _ = ask(rows, PageRequest(since, 10_000), now, chance)
+        told += [one for one in messages if one not in known]
+        known |= set(messages)
+        newest = messages[-1].created_at if messages else newest
+    return told
+
+
+def errors(read: Callable[[list[Row], int, int], list[Message]], seed: int, page: int = 10) -> tuple[int, int]:
+    rows = rows_of(seed)
+    wanted, told = Counter(row.message for row in rows), Counter(read(rows, page, seed))
+    return (wanted - told).total(), (told - wanted).total()
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), page=st.integers(1, 60))
+def test_nothing_is_lost_and_nothing_told_twice(seed: int, page: int) -> None:
+    assert errors(ours, seed, page) == (0, 0)
+
+
+def test_the_naive_ways_fail_on_the_same_histories() -> None:
+    """Or else the test above could not fail."""
+    naive_lost = sum(errors(naive, seed)[0] for seed in range(20))
+    set_wrong = sum(sum(errors(overlapping_set, seed)) for seed in range(20))
+    assert naive_lost > 0
+    assert set_wrong > 0
+
+
+def message(second: float, text: str = "x") -> Message:
+    return Message(BEGIN + timedelta(seconds=second), "assistant", text)
+
+
+def test_the_first_request_asks_for_everything() -> None:
+    assert History().next_request() == PageRequest(None, 500)
+
+
+def test_the_next_sweep_begins_before_the_newest_message() -> None:
+    history = History()
+    history.accept([message(0), message(500)], has_more=False)
+    assert history.next_request().since == BEGIN + timedelta(seconds=380)
+
+
+def test_a_tie_at_the_edge_of_a_page_is_asked_for_again_whole() -> None:
+    history = History(page=2)
+    reading = history.accept([message(1, "a"), message(2, "b")], has_more=True)
+    assert [one.content for _, one in reading.messages] == ["a"]
+    assert not reading.complete
+    assert history.next_request() == PageRequest(BEGIN + timedelta(seconds=1), 2)
+
+
+def test_a_page_of_one_moment_is_doubled() -> None:
+    history = History(page=2)
+    assert history.accept([message(1, "a"), message(1, "b")], has_more=True).messages == ()
+    assert history.next_request() == PageRequest(None, 4)
+
+
+def test_an_empty_page_that_claims_more_does_not_go_on_for_ever() -> None:
+    assert History().accept([], has_more=True).complete
+
+
+def test_a_message_without_a_moment_is_told_once_and_moves_no_cursor() -> None:
+    history = History()
+    undated = Message(None, "assistant", "when?")
+    assert len(history.accept([message(0), undated], has_more=False).messages) == 2
+    since = history.next_request().since
+    assert history.accept([message(0), undated], has_more=False).messages == ()
+    assert history.next_request().since == since
+
+
+def test_what_is_out_of_order_is_told_in_order() -> None:
+    reading = History().accept([message(2, "b"), message(1, "a")], has_more=False)
+    assert [one.content for _, one in reading.messages] == ["a", "b"]

@@ -1,0 +1,131 @@
+"""Bot Markdown to safe HTML."""
+
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from widget_proxy.render import LONGEST, render
+
+TAGS = {
+    "p",
+    "br",
+    "hr",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "strong",
+    "em",
+    "s",
+    "code",
+    "pre",
+    "blockquote",
+    "ul",
+    "ol",
+    "li",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "a",
+}
+
+
+class Checker(HTMLParser):
+    """Fails on any tag, attribute or address that is not on the list."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS, tag
+        for name, value in attrs:
+            assert (tag, name) in {("a", "href"), ("a", "title"), ("a", "rel"), ("ol", "start")}, (tag, name)
+            if name == "href":
+                assert (value or "").lower().startswith(("http://", "https://", "mailto:")), value
+            if name == "rel":
+                assert value == "noopener noreferrer nofollow"
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError("a comment")
+
+    def handle_decl(self, decl: str) -> None:
+        raise AssertionError("a declaration")
+
+
+def check(html: str) -> None:
+    checker = Checker(convert_charrefs=True)
+    checker.feed(html)
+    checker.close()
+
+
+@pytest.mark.parametrize(
+    ("markdown", "html"),
+    [
+        ("**b** *e* ~~s~~ `c`", "<p><strong>b</strong> <em>e</em> <s>s</s> <code>c</code></p>\n"),
+        ("one\ntwo", "<p>one<br>\ntwo</p>\n"),
+        ("- a\n- b", "<ul>\n<li>a</li>\n<li>b</li>\n</ul>\n"),
+        ("3. a", '<ol start="3">\n<li>a</li>\n</ol>\n'),
+        ("# h", "<h1>h</h1>\n"),
+        ("> q", "<blockquote>\n<p>q</p>\n</blockquote>\n"),
+        ("```py\n<x>\n```", "<pre><code>&lt;x&gt;\n</code></pre>\n"),
+        ("https://example.com/?a=1&b=2",
+         '<p><a href="https://example.com/?a=1&amp;b=2" rel="noopener noreferrer nofollow">https://example.com/?a=1&amp;b=2</a></p>\n'),
+        ("[l](mailto:a@example.com)", '<p><a href="mailto:a@example.com" rel="noopener noreferrer nofollow">l</a></p>\n'),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_markdown_is_rendered(markdown: str, html: str) -> None:
+    assert render(markdown, "assistant") == html
+
+
+def test_a_table_is_rendered() -> None:
+    html = render("| a | b |\n|---|--:|\n| 1 | 2 |", "assistant")
+    assert "<th>a</th>" in html
+    assert "<td>2</td>" in html
+    check(html)
+
+
+HOSTILE = [
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg onload=alert(1)>", "<iframe src=//evil></iframe>",
+    "<style>*{display:none}</style>", "<a href=javascript:alert(1)>x</a>", "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))", "[x](java\tscript:alert(1))", "[x](&#106;avascript:alert(1))", "[x](data:text/html,<script>)",
+    "[x](vbscript:x)", "[x](file:///etc/passwd)", "![x](https://evil.example/p.png)", "![x](javascript:alert(1))",
+    "[x]: javascript:alert(1)\n\n[x]", '[x](https://e.example "onmouseover=alert(1)")', "<https://e.example/onclick=1>",
+    "`<img src=x>`", "```\n<script>\n```", "<!-- --><script>", "<![CDATA[<script>]]>", "<?php ?>", "<!doctype html>",
+    "<math><mtext><script>", "<form action=//evil><input>", "<base href=//evil>", "<meta http-equiv=refresh>",
+    "<a name=x id=y class=z style=color:red>", "<p style=position:fixed>", "<details open ontoggle=alert(1)>",
+    "<noscript><p title='</noscript><img src=x>'>", "<template><script>", "<xss>", "<ScRiPt>", "<scr<script>ipt>",
+    "<img/src=x/onerror=alert(1)>", "<a href='x' onclick='y'>", "\x00<script>", "<\x00script>", "&lt;script&gt;", "&#60;script&#62;",
+    "[a](https://e.example/\"onmouseover=\"x)", "[a](<https://e.example/ onclick=x>)", "# <script>", "- <script>", "> <script>",
+    "| <script> |\n|---|\n| <img src=x onerror=y> |", "[\u202egpj.exe](https://e.example)", "**<b onclick=x>**",
+    "[x](//evil.example)", "[x](/relative)", "[x](#fragment)", "[x](?query)", "ftp://evil.example", "www.example.com",
+    "[x](https:javascript:alert(1))", "[x](http://)", "<a@b.example>", "[x](mailto:a@b.example?body=<script>)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("markdown", HOSTILE)
+def test_nothing_hostile_comes_out(markdown: str) -> None:
+    check(render(markdown, "assistant"))
+    check(render(markdown, "system"))
+    check(render(markdown, "user"))
+
+
+@given(st.text(alphabet="<>&\"'=/ab[]()!#*_`|-\n:javscript.onerror ", max_size=80))
+def test_nothing_generated_comes_out_hostile(markdown: str) -> None:
+    check(render(markdown, "assistant"))
+
+
+def test_a_visitors_own_text_is_shown_as_typed() -> None:
+    assert render("**not bold**\n<b>", "user") == "<p>**not bold**<br>&lt;b&gt;</p>"
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    ["[" * 20_000, "> " * 20_000, "*" * 50_000, "| a " * 20_000, "`" * 50_000, "- " * 10_000, "a" * (LONGEST + 1)],
+)
+def test_a_monstrous_text_is_rendered_safely(markdown: str) -> None:
+    check(render(markdown, "assistant"))

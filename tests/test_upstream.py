@@ -1,0 +1,324 @@
+"""The Open Chat Studio client: what it sends, how it reads answers, and every way they can go wrong."""
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fault_server import OK, FaultServer, closed_port
+from widget_proxy.config import UpstreamSettings
+from widget_proxy.messages import Attachment
+from widget_proxy.upstream import (
+    BadAnswer,
+    ChatbotUnavailable,
+    Complete,
+    Credentials,
+    CredentialsRefused,
+    Failed,
+    Processing,
+    RequestRefused,
+    SessionEnded,
+    SessionLost,
+    Upload,
+    UpstreamBusy,
+    UpstreamClient,
+    UpstreamError,
+    UpstreamUnreachable,
+)
+
+pytestmark = pytest.mark.anyio
+
+SID = "0b9d8a2e-1111-4222-8333-444455556666"
+CREDENTIALS = Credentials(SID, "marker-token", "marker-key", "https://shop.example.com")
+TOKENLESS = Credentials(SID, None, "marker-key", "https://shop.example.com")
+HASTY = UpstreamSettings(
+    connect_seconds=0.2, read_seconds=0.2, send_seconds=0.3, poll_seconds=0.3, answer_bytes=65_536
+)
+STARTED = {"session_id": SID, "session_token": "t", "chatbot": {"name": "Bot"}, "participant": {"identifier": "anon"}}
+
+
+class Upstream:
+    """Answers every request with one answer, and keeps the requests."""
+
+    def __init__(self, status: int = 200, body: Any = None, headers: dict[str, str] | None = None) -> None:
+        self.requests: list[httpx.Request] = []
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        default = {"Content-Type": "application/json", "Set-Cookie": "ocs_language=en"}
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            self.requests.append(request)
+            return httpx.Response(status, stream=httpx.ByteStream(content), headers=default | (headers or {}))
+
+        self.client = UpstreamClient("http://upstream.test", UpstreamSettings(), httpx.MockTransport(answer))
+
+
+async def start(client: UpstreamClient, **more: Any) -> Any:
+    return await client.start(
+        chatbot_id="c",
+        embed_key="marker-key",
+        origin="https://shop.example.com",
+        page_url="https://shop.example.com/p",
+        **more,
+    )
+
+
+async def test_the_start_carries_key_origin_page_and_context() -> None:
+    upstream = Upstream(201, STARTED | {"seed_message_task_id": "seed-1", "unknown": 1})
+    started = await start(
+        upstream.client,
+        page_context={"price": 1},
+        participant_id="p",
+        participant_name="P",
+        session_data={"a": 1},
+    )
+    (request,) = upstream.requests
+    assert request.headers["X-Embed-Key"] == "marker-key"
+    assert request.headers["Origin"] == "https://shop.example.com"
+    assert request.headers["Referer"] == "https://shop.example.com/p"
+    assert request.headers["Accept-Encoding"] == "identity"
+    assert "Authorization" not in request.headers
+    assert json.loads(request.content) == {
+        "chatbot_id": "c",
+        "page_context": {"price": 1},
+        "participant_remote_id": "p",
+        "participant_name": "P",
+        "session_data": {"a": 1},
+    }
+    assert (started.session_id, started.token, started.chatbot_name, started.seed_task_id) == (
+        SID,
+        "t",
+        "Bot",
+        "seed-1",
+    )
+
+
+async def test_a_plain_start_sends_no_empty_fields() -> None:
+    upstream = Upstream(201, STARTED | {"session_token": None})
+    assert (await start(upstream.client, page_context={}, participant_id="")).token is None
+    assert json.loads(upstream.requests[0].content) == {"chatbot_id": "c"}
+
+
+async def test_with_a_token_neither_key_nor_origin_is_sent_and_no_cookie_is_kept() -> None:
+    upstream = Upstream(202, {"task_id": "t-1", "status": "processing"})
+    for _ in range(2):
+        assert await upstream.client.send(CREDENTIALS, "hi", context={"a": 1}, attachment_ids=[4]) == "t-1"
+    for request in upstream.requests:
+        assert request.headers["X-Session-Token"] == "marker-token"
+        assert not {"x-embed-key", "origin", "referer"} & set(request.headers)
+        assert json.loads(request.content) == {"message": "hi", "context": {"a": 1}, "attachment_ids": [4]}
+
+
+async def test_without_a_token_key_and_origin_go_along() -> None:
+    upstream = Upstream(200, {"message": None, "status": "processing"})
+    await upstream.client.poll_task(TOKENLESS, "t-1")
+    assert upstream.requests[0].headers["X-Embed-Key"] == "marker-key"
+    assert upstream.requests[0].headers["Origin"] == "https://shop.example.com"
+    assert "marker" not in repr(TOKENLESS)
+
+
+MESSAGE = {
+    "created_at": "2026-11-20T23:28:16Z",
+    "role": "assistant",
+    "content": "Hi",
+    "metadata": {"x": 1},
+    "tags": ["y"],
+}
+
+TASKS: list[tuple[int, Any, type, str | None]] = [
+    (200, {"message": None, "status": "processing"}, Processing, None),
+    (200, {"message": MESSAGE, "status": "processing"}, Processing, "Hi"),
+    (200, {"message": MESSAGE, "status": "complete"}, Complete, "Hi"),
+    (200, {"message": None, "status": "complete"}, Complete, None),
+    (500, {"error": "boom", "status": "error"}, Failed, None),
+    (400, {"error": "No such file", "status": "error"}, Failed, "No such file"),
+    (200, {"error": "odd", "status": "error"}, Failed, None),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "text"), TASKS)
+async def test_a_task_poll_is_read(status: int, body: Any, kind: type, text: str | None) -> None:
+    state = await Upstream(status, body).client.poll_task(CREDENTIALS, "t-1")
+    assert isinstance(state, kind)
+    match state:
+        case Processing(progress=found) | Failed(for_visitor=found):
+            assert found == text
+        case Complete(message=message):
+            assert (message.content if message else None) == text
+
+
+async def test_a_page_of_messages_is_read() -> None:
+    attachment = {
+        "name": "a.pdf",
+        "content_type": "application/pdf",
+        "size": 7,
+        "content_url": "http://evil.example/api/files/12/content",
+    }
+    rows = [MESSAGE | {"attachments": [attachment]}, {"role": "user", "content": None, "created_at": "nonsense"}]
+    upstream = Upstream(200, {"messages": rows, "has_more": True, "session_status": "ended"})
+    page = await upstream.client.poll_messages(CREDENTIALS, datetime(2026, 1, 2, 3, 4, 5, 6, UTC), 50)
+    assert (page.has_more, page.ended) == (True, True)
+    assert page.messages[0].created_at == datetime(2026, 11, 20, 23, 28, 16, tzinfo=UTC)
+    assert page.messages[0].attachments == (Attachment("a.pdf", "application/pdf", 7, "12"),), "only the id is taken"
+    assert (page.messages[1].created_at, page.messages[1].content) == (None, "")
+    assert upstream.requests[0].url.params["since"] == "2026-01-02T03:04:05.000006Z"
+    assert upstream.requests[0].url.params["limit"] == "50"
+
+
+async def test_files_are_handed_over() -> None:
+    upstream = Upstream(201, {"files": [{"id": 3, "name": "a.txt", "size": 2, "content_type": "text/plain"}]})
+    (file,) = await upstream.client.upload(CREDENTIALS, [Upload("a.txt", "text/plain", b"hi")])
+    assert (file.id, file.name) == (3, "a.txt")
+    assert b'name="files"; filename="a.txt"' in upstream.requests[0].content
+
+
+Call = Callable[[UpstreamClient], Any]
+CALLS: dict[str, Call] = {
+    "start": start,
+    "send": lambda client: client.send(CREDENTIALS, "hi"),
+    "poll_task": lambda client: client.poll_task(CREDENTIALS, "t-1"),
+    "poll_messages": lambda client: client.poll_messages(CREDENTIALS, None, 50),
+    "upload": lambda client: client.upload(CREDENTIALS, [Upload("a", "text/plain", b"x")]),
+}
+HTML = (b"<h1>Not Found</h1>", {"Content-Type": "text/html"})
+
+ERRORS: list[tuple[str, int, Any, type[UpstreamError]]] = [
+    ("start", 401, {"detail": "Invalid widget embed key"}, CredentialsRefused),
+    ("start", 403, {"detail": "Origin not allowed"}, CredentialsRefused),
+    ("start", 401, {"detail": "no", "code": "chat_access_denied"}, CredentialsRefused),
+    ("start", 403, {"error": "On holiday"}, ChatbotUnavailable),
+    ("start", 400, {"detail": "chatbot_id must be a valid UUID"}, RequestRefused),
+    ("start", 400, {"participant_name": ["too long"]}, RequestRefused),
+    ("start", 201, {"session_id": "../../x"}, BadAnswer),
+    ("start", 201, STARTED | {"session_token": "a\r\nb"}, BadAnswer),
+    ("start", 200, STARTED, BadAnswer),
+    ("send", 403, {"error": "x", "code": "session_token_required"}, SessionLost),
+    ("send", 403, {"error": "x", "code": "session_token_invalid"}, SessionLost),
+    ("send", 403, {"error": "x", "code": "session_expired"}, SessionLost),
+    ("send", 403, {"detail": "Session does not exist"}, SessionLost),
+    ("send", 401, {"detail": "Invalid widget embed key"}, CredentialsRefused),
+    ("send", 400, {"error": "Session has ended"}, SessionEnded),
+    ("send", 400, {"message": ["This field may not be blank."]}, RequestRefused),
+    ("send", 400, {"error": "One or more file IDs are invalid"}, RequestRefused),
+    ("send", 500, {"error": "Unknown error"}, BadAnswer),
+    ("send", 202, {"task_id": "a/b"}, BadAnswer),
+    ("send", 202, {"task_id": 7}, BadAnswer),
+    ("poll_task", 404, {"detail": "Not found."}, RequestRefused),
+    ("poll_task", 403, {"error": "x", "code": "session_expired"}, SessionLost),
+    ("poll_task", 500, {"error": "Unknown error"}, BadAnswer),
+    ("poll_task", 200, {"status": "odd"}, BadAnswer),
+    ("poll_task", 200, {"status": "complete", "message": {"role": "robot"}}, BadAnswer),
+    ("poll_messages", 400, {"error": "Invalid 'since' parameter format"}, RequestRefused),
+    ("poll_messages", 200, {"messages": {}}, BadAnswer),
+    ("poll_messages", 200, [], BadAnswer),
+    ("upload", 400, {"error": "No files provided"}, RequestRefused),
+]
+
+
+@pytest.mark.parametrize(("call", "status", "body", "kind"), ERRORS)
+async def test_each_error_answer_is_its_own_kind(
+    call: str, status: int, body: Any, kind: type[UpstreamError]
+) -> None:
+    with pytest.raises(kind) as error:
+        await CALLS[call](Upstream(status, body).client)
+    assert type(error.value) is kind
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", [200, 201, 202, 400, 403, 404, 500, 502, 503, 504])
+async def test_html_is_never_an_answer(call: str, status: int) -> None:
+    with pytest.raises((BadAnswer, CredentialsRefused)) as error:
+        await CALLS[call](Upstream(status, *HTML).client)
+    assert "<h1>" not in str(error.value)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"Retry-After": "60"}, 60.0),
+        ({"Retry-After": "Fri, 20 Nov 2026 12:00:30 GMT", "Date": "Fri, 20 Nov 2026 12:00:00 GMT"}, 30.0),
+        ({"Retry-After": "soon", "X-RateLimit-Reset": "12"}, 12.0),
+        ({"X-RateLimit-Reset": "12"}, 12.0),
+        ({}, None),
+        ({"Retry-After": "-1"}, None),
+    ],
+)
+async def test_a_429_says_how_long_to_wait(call: str, headers: dict[str, str], wait: float | None) -> None:
+    with pytest.raises(UpstreamBusy) as error:
+        await CALLS[call](Upstream(429, {"detail": "Rate limit exceeded.", "available_in": 60}, headers).client)
+    assert error.value.retry_after == wait
+    assert error.value.fate == "not_sent"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(status: int) -> None:
+    upstream = Upstream(status, b"", {"Location": "https://evil.example/"})
+    with pytest.raises(BadAnswer):
+        await upstream.client.send(CREDENTIALS, "hi")
+    assert len(upstream.requests) == 1
+
+
+# Over real sockets, through the real transport
+
+
+def whole(body: bytes, headers: bytes = b"") -> bytes:
+    return OK + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+DEEP = b"[" * 100_000
+FAULTS: dict[str, tuple[tuple[object, ...], type[UpstreamError], str]] = {
+    "silence": ((1.0,), UpstreamUnreachable, "unknown"),
+    "a drip": (tuple(item for byte in OK for item in (bytes([byte]), 0.05)), UpstreamUnreachable, "unknown"),
+    "a body that drips": ((OK + b"Content-Length: 100\r\n\r\n", *[item for _ in range(20) for item in (b" ", 0.05)]), UpstreamUnreachable, "unknown"),
+    "a reset before the answer": ((FaultServer.RESET,), UpstreamUnreachable, "unknown"),
+    "a reset within the body": ((OK + b"Content-Length: 100\r\n\r\n{", FaultServer.RESET), UpstreamUnreachable, "unknown"),
+    "an end without an answer": ((), UpstreamUnreachable, "unknown"),
+    "a body cut short": ((OK + b"Content-Length: 100\r\n\r\n{}",), UpstreamUnreachable, "unknown"),
+    "a status line that is none": ((b"HELLO\r\n\r\n",), BadAnswer, "unknown"),
+    "malformed JSON": ((whole(b'{"task_id": '),), BadAnswer, "unknown"),
+    "deep JSON": ((whole(b'{"status": ' + DEEP[:60_000]),), BadAnswer, "unknown"),
+    "half a surrogate": ((whole(b'{"status": "complete", "message": {"role": "assistant", "content": "\\ud800"}}'),), BadAnswer, "unknown"),
+    "a body announced too large": ((OK + b"Content-Length: 1000000000\r\n\r\n",), BadAnswer, "unknown"),
+    "a body too large": ((OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b" " * 65_536 + b"\r\n" + b"10000\r\n" + b" " * 65_536,), BadAnswer, "unknown"),
+    "a gzip bomb": ((whole(gzip.compress(b"0" * 10_000_000), b"Content-Encoding: gzip\r\n"),), BadAnswer, "unknown"),
+    "headers without end": ((b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000,), BadAnswer, "unknown"),
+    "a redirect to another host": ((b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2/\r\nContent-Length: 0\r\n\r\n",), BadAnswer, "not_sent"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "kind", "fate"), FAULTS.values(), ids=FAULTS)
+async def test_a_fault_on_the_wire_is_an_error_of_ours(
+    script: tuple[object, ...], kind: type[UpstreamError], fate: str
+) -> None:
+    with FaultServer(*script) as server:
+        async with UpstreamClient(server.url, HASTY) as client:
+            with pytest.raises(UpstreamError) as error:
+                await client.poll_task(CREDENTIALS, "t-1")
+    assert type(error.value) is kind
+    assert error.value.fate == fate
+    assert "marker" not in str(error.value)
+
+
+async def test_where_no_connection_was_made_nothing_was_sent() -> None:
+    async with UpstreamClient(f"http://127.0.0.1:{closed_port()}", HASTY) as client:
+        with pytest.raises(UpstreamUnreachable) as error:
+            await client.send(CREDENTIALS, "hi")
+    assert error.value.fate == "not_sent"
+
+
+async def test_a_name_nobody_knows_is_unreachable() -> None:
+    async with UpstreamClient("http://nowhere.invalid", HASTY.model_copy(update={"send_seconds": 5.0})) as client:
+        with pytest.raises(UpstreamUnreachable):
+            await client.send(CREDENTIALS, "hi")
+
+
+async def test_a_send_is_never_tried_twice() -> None:
+    with FaultServer(FaultServer.RESET) as server:
+        async with UpstreamClient(server.url, HASTY) as client:
+            with pytest.raises(UpstreamUnreachable):
+                await client.send(CREDENTIALS, "hi")
+        assert len(server.received) == 1
