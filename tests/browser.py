@@ -65,13 +65,14 @@ class Workshop:
 class Stage:
     """Upstream, proxy and shop, as the demo starts them, each for the test to order about."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **overrides: str) -> None:
         shop_port = free_port()
         self.workshop = Workshop()
         self.upstream = FakeUpstream(directory / "upstream.log", "--think", "0.8")
         self.proxy = Proxy(
             self.upstream.url,
             directory / "proxy.log",
+            **overrides,
             WIDGET_PROXY_CONFIG=str(Path(__file__).parent.parent / "examples/shop/widget-proxy.toml"),
             WIDGET_PROXY_SITES__SHOP__TITLE="Ask Nordlicht",
             WIDGET_PROXY_SITES__SHOP__ALLOWED_ORIGINS=f"http://{HOST}:{shop_port},{self.workshop.url}",

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -118,12 +120,24 @@ def test_check_says_what_to_change(upstream: FakeUpstream, changes: dict[str, st
     assert EMBED_KEY not in outcome.stdout + outcome.stderr
 
 
-def test_the_demo_serves_a_shop_of_another_origin_and_ctrl_c_ends_all_three() -> None:
-    first = free_port()
+def test_the_demo_serves_a_shop_of_another_origin_and_ctrl_c_ends_all_three(tmp_path: Path) -> None:
+    with demo([sys.executable, "-m", "widget_proxy"], tmp_path) as addresses:
+        shop, proxy, upstream = addresses
+        assert len({shop, proxy, upstream}) == 3
+        assert f'<script src="{proxy}/widget.js" data-site="shop" async></script>' in httpx2.get(f"{shop}/").text
+        origin = {"Origin": shop}
+        assert httpx2.get(f"{proxy}/v1/sites/shop", headers=origin).status_code == 200
+        assert httpx2.post(f"{proxy}/v1/sites/shop/sessions", headers=origin, json={}).status_code == 201
+    for address in addresses:
+        with socket.socket() as probe:
+            assert probe.connect_ex((HOST, int(address.rpartition(":")[2]))) != 0, f"{address} is still served"
+
+
+@contextmanager
+def demo(command: list[str], cwd: Path) -> Iterator[tuple[str, str, str]]:
+    """The demo, started as a user does; the addresses of shop, proxy and upstream. It ends with Ctrl-C."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "widget_proxy", "demo", "--port", str(first)],
-        stdout=subprocess.PIPE,
-        text=True,
+        [*command, "demo", "--port", str(free_port())], stdout=subprocess.PIPE, text=True, cwd=cwd
     )
     assert process.stdout is not None
     printed = ""
@@ -131,21 +145,14 @@ def test_the_demo_serves_a_shop_of_another_origin_and_ctrl_c_ends_all_three() ->
         printed += line
         if "Ctrl-C" in line:
             break
-    addresses = [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", printed)]
-    assert len(addresses) == 3, printed
-    assert len(set(addresses)) == 3
-    shop, proxy = addresses[0], addresses[1]
-    page = httpx2.get(f"http://{HOST}:{shop}/").text
-    assert f'<script src="http://{HOST}:{proxy}/widget.js" data-site="shop" async></script>' in page
-    origin = {"Origin": f"http://{HOST}:{shop}"}
-    assert httpx2.get(f"http://{HOST}:{proxy}/v1/sites/shop", headers=origin).status_code == 200
-    assert httpx2.post(f"http://{HOST}:{proxy}/v1/sites/shop/sessions", headers=origin, json={}).status_code == 201
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
-    process.stdout.close()
-    for port in addresses:
-        with socket.socket() as probe:
-            assert probe.connect_ex((HOST, port)) != 0, f"port {port} is still served"
+    shop, proxy, upstream = re.findall(r"http://127\.0\.0\.1:\d+", printed)
+    try:
+        yield shop, proxy, upstream
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(20)
+        process.stdout.close()
+    assert code == 0
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.servers import HOST, free_port
-from tests.test_cli import one_site, wait_for_port
+from tests.test_cli import demo, one_site, wait_for_port
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,7 +65,6 @@ def test_the_wheel_serves_from_an_environment_of_its_own(wheel: Path, tmp_path: 
     finally:
         process.terminate()
         process.wait(10)
-    outcome = subprocess.run(
-        [str(environment / "bin" / "widget-proxy"), "demo", "--help"], capture_output=True, text=True, check=True
-    )
-    assert "Ctrl-C" in outcome.stdout
+    with demo([str(environment / "bin" / "widget-proxy")], cwd=tmp_path) as addresses:
+        shop, proxy, _ = addresses
+        assert f'src="{proxy}/widget.js"' in httpx2.get(f"{shop}/strand-vase.html").text

@@ -299,6 +299,21 @@ def test_a_page_can_say_more_of_itself(visitor: Visitor, stage: Stage) -> None:
     visitor.answer("Set by a script costs €1.00")
 
 
+def test_the_script_can_carry_what_the_page_declares(visitor: Visitor, stage: Stage) -> None:
+    declared = """data-page-context='{"product_name": "Declared", "price": "3.00", "currency": "EUR"}' data-position="left" """
+    page = tag(stage).replace('data-site="shop"', 'data-site="shop" ' + declared)
+    early = "<script>document.write('<chat-widget hidden></chat-widget>')</script>"
+    stage.workshop.pages["/declared"] = ({}, page + early)
+    visitor.page.goto(f"{stage.workshop.url}/declared")
+    visitor.page.locator("chat-widget[site=shop] .launcher").click()
+    visitor.page.locator(".panel").wait_for()
+    box = visitor.page.locator(".panel").bounding_box()
+    assert box is not None
+    assert box["x"] == 20
+    visitor.say("What does it cost?")
+    visitor.answer("Declared costs €3.00")
+
+
 def test_it_works_where_storage_is_blocked(browser: Browser, stage: Stage) -> None:
     with visiting(browser, stage) as visitor:
         visitor.page.add_init_script("""for (const name of ["localStorage", "sessionStorage"]) {
