@@ -226,6 +226,22 @@ def test_a_new_chat_is_another_conversation(visitor: Visitor, stage: Stage) -> N
     assert len(stage.upstream.requests("start")) == 2
 
 
+def test_two_tabs_are_one_conversation(visitor: Visitor, stage: Stage) -> None:
+    visitor.go()
+    visitor.open_chat()
+    second = Visitor(visitor.page.context.new_page(), stage)
+    second.go("fjord-armchair.html")
+    second.open_chat()
+    visitor.say("What does it cost?")
+    visitor.answer("Aurora Desk Lamp costs €89.00")
+    second.say("And this?")
+    second.answer("Fjord Armchair")
+    second.answer("Aurora Desk Lamp costs €89.00")
+    visitor.answer("Fjord Armchair")
+    assert len(stage.upstream.requests("start")) == 1
+    assert [line for line in second.console if line.startswith("uncaught")] == []
+
+
 def test_everything_works_by_keyboard(visitor: Visitor) -> None:
     page = visitor.page
     visitor.go("care-guide.html")

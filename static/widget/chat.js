@@ -19,14 +19,17 @@ export class Chat {
     this.storage = `chat-widget:${origin}:${site}`;
     this.context = context;
     this.onchange = onchange;
-    let kept;
-    try { kept = JSON.parse(localStorage[this.storage]); } catch { /* nothing there, or blocked */ }
-    this.#handle = kept?.handle;
-    for (const own of kept?.sends ?? []) {
+    const { handle, sends = [] } = this.#kept();
+    this.#handle = handle;
+    for (const own of sends) {
       if (own.state === "sending") own.state = "unknown";
       if (own.state === "sent") this.awaited.set(own.task, "");
       this.transcript.addOwn(own);
     }
+  }
+
+  #kept() {
+    try { return JSON.parse(localStorage[this.storage]) ?? {}; } catch { return {}; }
   }
 
   get begun() { return this.#handle || this.transcript.items.length; }
@@ -66,6 +69,7 @@ export class Chat {
     let begun;
     try {
       const page_context = this.context();
+      this.#handle ||= this.#kept().handle;
       if (!this.#handle) {
         const { handle, task } = await this.#ask(`${this.site}/sessions`, { page_context });
         this.#handle = handle;
@@ -174,7 +178,7 @@ export class Chat {
   #changed(news = {}) {
     const sends = this.transcript.items.filter((item) => item.own && (!item.key || item.state !== "sent" || this.awaited.has(item.task)));
     try {
-      localStorage[this.storage] = JSON.stringify({ handle: this.#handle, sends: this.#handle ? sends.slice(-20) : [] });
+      if (this.#handle != null) localStorage[this.storage] = JSON.stringify({ handle: this.#handle, sends: sends.slice(-20) });
     } catch { /* blocked or full */ }
     this.onchange(news);
   }
