@@ -78,7 +78,6 @@ class _Record:
     watchers: int = 0
     changed: anyio.Event = field(default_factory=anyio.Event)
     history: History = field(default_factory=History)
-    reading: anyio.Lock = field(default_factory=anyio.Lock)
     follows_history: bool = False
     tasks: dict[str, AwaitedTask] = field(default_factory=dict)
     unexplained: list[_Unexplained] = field(default_factory=list)
@@ -265,7 +264,9 @@ class Hub:
                         reply = self._present(message, message_key(message), task.ref)
                         return [reply, done_event(task.ref, "complete")]
                     case Failed(for_visitor=text):
-                        await self._explain_failure(record, task)
+                        # Upstream stores an apology as well; when the history brings it, it names this task, so
+                        # that a client shows one outcome.
+                        record.unexplained.append(_Unexplained(task, self._now()))
                         return [done_event(task.ref, "failed", text or FAILED_DETAIL)]
                     case Processing(progress=text) if text and text != progress:
                         progress = text
@@ -274,18 +275,6 @@ class Hub:
             if self._clock() - began >= self._pacing.answer_deadline_seconds:
                 logger.warning("session %s: no answer within the deadline", session.key)
                 return [done_event(task.ref, "timeout", TIMEOUT_DETAIL)]
-
-    async def _explain_failure(self, record: _Record, task: AwaitedTask) -> None:
-        """Upstream stores an apology for a failed task. Where a look at the history is allowed now, the visitor gets
-        it together with the failure; else when it is read next. Either way it names the task, so that a client shows
-        one outcome."""
-        record.unexplained.append(_Unexplained(task, self._now()))
-        wait = await self._broker.claim_message_poll(record.session.key, self._pacing.message_poll_seconds)
-        if wait == 0.0:
-            try:
-                await self._read_history(record)
-            except UpstreamError as error:
-                logger.info("session %s: the history could not be read: %s", record.session.key, error)
 
     async def _follow_history(self, record: _Record) -> None:
         session, failures = record.session, 0
@@ -323,16 +312,15 @@ class Hub:
     async def _read_history(self, record: _Record) -> None:
         """One poll of the message list, published. Its mark has been claimed."""
         session = record.session
-        async with record.reading:
-            request = record.history.next_request()
-            page = await self._client(session).poll_messages(self._credentials(session), request.since, request.limit)
-            reading = record.history.accept(page.messages, has_more=page.has_more)
-            events = [
-                self._present(message, key, self._explained_task(record, message))
-                for key, message in reading.messages
-                if not await self._broker.is_published(session.key, key)
-            ]
-            await self._broker.publish(session.key, events)
+        request = record.history.next_request()
+        page = await self._client(session).poll_messages(self._credentials(session), request.since, request.limit)
+        reading = record.history.accept(page.messages, has_more=page.has_more)
+        events = [
+            self._present(message, key, self._explained_task(record, message))
+            for key, message in reading.messages
+            if not await self._broker.is_published(session.key, key)
+        ]
+        await self._broker.publish(session.key, events)
         if page.ended and reading.complete:
             await self._end(session, "ended")
 
