@@ -1,12 +1,8 @@
 """The Chat API itself. Each endpoint answers with upstream's own shapes, its five shapes of errors among them."""
 
-import base64
-import json
-import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from starlette.datastructures import UploadFile
@@ -15,12 +11,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from widget_proxy.fake_upstream.access import Access
 from widget_proxy.fake_upstream.bot import answer
+from widget_proxy.fake_upstream.calls import CRASH, NOT_FOUND, Call, Refused
 from widget_proxy.fake_upstream.faults import Broken, Dripping, Faults
 from widget_proxy.fake_upstream.ledger import Ledger, Request
 from widget_proxy.fake_upstream.limits import Standing, Windows
-from widget_proxy.fake_upstream.settings import Channel, FakeUpstreamSettings
-from widget_proxy.fake_upstream.state import Plan, Session, World, is_session_id, moment
+from widget_proxy.fake_upstream.settings import FakeUpstreamSettings
+from widget_proxy.fake_upstream.state import Plan, World, moment
 
 UPLOAD_BYTES = 50 * 1024 * 1024
 FILE_TYPES = [
@@ -57,46 +55,7 @@ FILE_TYPES = [
     ".c",
 ]
 
-NOT_FOUND = "<!doctype html><title>Not Found</title><h1>Not Found</h1><p>The requested resource was not found.</p>"
-CRASH = "<!doctype html><title>Server Error</title><h1>Server Error (500)</h1>"
-
 Endpoint = Callable[["Call"], Awaitable[Response]]
-
-
-class Refused(Exception):
-    """An error answer."""
-
-    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        self.response = JSONResponse(body, status, headers)
-        super().__init__(status)
-
-
-class Call:
-    """One request on its way through the fake."""
-
-    def __init__(self, http: HttpRequest, raw: bytes, kind: str) -> None:
-        self.http = http
-        self.kind = kind
-        self.raw = raw
-        self.headers = {name.lower(): value for name, value in http.headers.items()}
-        self.session_id: str | None = http.path_params.get("session")
-        self.task_id: str | None = http.path_params.get("task")
-        self.body: Any = None
-        if "json" in self.headers.get("content-type", ""):
-            try:
-                self.body = json.loads(raw)
-            except ValueError:
-                self.body = None
-
-    def object(self) -> dict[str, Any]:
-        """The JSON body; upstream's framework answers this way to anything else."""
-        if "json" not in self.headers.get("content-type", ""):
-            raise Refused(
-                415, {"detail": f'Unsupported media type "{self.headers.get("content-type", "")}" in request.'}
-            )
-        if not isinstance(self.body, dict):
-            raise Refused(400, {"detail": "JSON parse error - Expecting value: line 1 column 1 (char 0)"})
-        return self.body
 
 
 class ChatApi:
@@ -105,6 +64,7 @@ class ChatApi:
     def __init__(self, settings: FakeUpstreamSettings) -> None:
         self.settings = settings
         self.world = World(settings)
+        self._access = Access(settings, self.world)
         self.ledger = Ledger()
         self.faults = Faults()
         self._windows = Windows(settings.window_seconds)
@@ -118,7 +78,7 @@ class ChatApi:
             Route("/api/chat/{session}/poll/", self._endpoint("message_poll", self._messages), methods=["GET"]),
             Route("/api/chat/{session}/{task}/poll/", self._endpoint("task_poll", self._task), methods=["GET"]),
             Route("/api/files/{file}/content", self._endpoint("file", self._file), methods=["GET"]),
-            Route("/o/token/", self._endpoint("token", self._token), methods=["POST"]),
+            Route("/o/token/", self._endpoint("token", self._access.token), methods=["POST"]),
             Route("/{path:path}", self._endpoint("other", self._nothing), methods=["GET", "POST", "PUT", "DELETE"]),
         ]
 
@@ -204,7 +164,7 @@ class ChatApi:
             UUID(str(chatbot_id))
         except ValueError:
             raise Refused(400, {"detail": "chatbot_id must be a valid UUID"}) from None
-        channel = self._channel_for_start(call, str(chatbot_id))
+        channel = self._access.channel(call, str(chatbot_id))
         if not channel.enabled:
             raise Refused(403, {"error": channel.disabled_text})
         for field in ("participant_remote_id", "participant_name"):
@@ -236,58 +196,8 @@ class ChatApi:
             answered["seed_message_task_id"] = self.world.ask(session, None, plan, []).id
         return JSONResponse(answered, 201)
 
-    def _channel_for_start(self, call: Call, chatbot_id: str) -> Channel:
-        channel = self.world.channel(chatbot_id)
-        authorization = call.headers.get("authorization")
-        if channel is not None and channel.mode == "oauth":
-            token = (authorization or "").removeprefix("Bearer ")
-            if self.world.bearers.get(token, 0) <= self.settings.clock():
-                raise Refused(401, {"detail": "Authentication credentials were not provided."})
-            return channel
-        if authorization is not None:
-            raise Refused(
-                401, {"detail": "This chatbot does not take these credentials.", "code": "chat_access_denied"}
-            )
-        key = call.headers.get("x-embed-key")
-        if key is None:
-            return self.world.keyless  # let in, on another channel: a client must not do this by mistake
-        if channel is None or key != channel.embed_key:
-            raise Refused(401, {"detail": "Invalid widget embed key"})
-        self._check_origin(call, channel)
-        return channel
-
-    def _check_origin(self, call: Call, channel: Channel) -> None:
-        source = call.headers.get("origin") or call.headers.get("referer")
-        if not source:
-            raise Refused(403, {"detail": "Origin or Referer header required for embedded widgets"})
-        if not channel.allows(urlsplit(source).hostname):
-            raise Refused(403, {"detail": "Origin not allowed"})
-
-    def _session(self, call: Call) -> Session:
-        if call.session_id is None or not is_session_id(call.session_id):
-            raise _html(404, NOT_FOUND)
-        session = self.world.sessions.get(call.session_id)
-        if session is None:
-            raise Refused(403, {"detail": "Session does not exist"})
-        key, token = call.headers.get("x-embed-key"), call.headers.get("x-session-token")
-        if session.token is None and session.channel is self.world.keyless:
-            return session
-        if session.token is None or key is not None:
-            # Older channels; and a key sent beside a token brings its check back.
-            if key != session.channel.embed_key:
-                raise Refused(401, {"detail": "Invalid widget embed key"})
-            self._check_origin(call, session.channel)
-        if session.token is not None:
-            if token is None:
-                raise Refused(403, {"error": "A session token is required.", "code": "session_token_required"})
-            if token != session.token:
-                raise Refused(403, {"error": "The session token is invalid.", "code": "session_token_invalid"})
-            if session.expired or self.settings.clock() - session.started > session.channel.token_seconds:
-                raise Refused(403, {"error": "The session has expired.", "code": "session_expired"})
-        return session
-
     async def _message(self, call: Call) -> Response:
-        session = self._session(call)
+        session = self._access.session(call)
         body = call.object()
         text = body.get("message")
         if text is None:
@@ -324,7 +234,7 @@ class ChatApi:
         return JSONResponse({"task_id": task.id, "status": "processing"}, 202)
 
     async def _task(self, call: Call) -> Response:
-        session = self._session(call)
+        session = self._access.session(call)
         now = self.settings.clock()
         task = session.tasks.get(call.task_id or "")
         if task is None:
@@ -347,7 +257,7 @@ class ChatApi:
                 return JSONResponse({"message": task.row.json() if task.row else None, "status": "complete"})
 
     async def _messages(self, call: Call) -> Response:
-        session = self._session(call)
+        session = self._access.session(call)
         query = call.http.query_params
         try:
             limit = int(query.get("limit", "50"))
@@ -371,7 +281,7 @@ class ChatApi:
         )
 
     async def _upload(self, call: Call) -> Response:
-        session = self._session(call)
+        session = self._access.session(call)
         async with call.http.form(max_files=100) as form:
             files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
             if not files:
@@ -404,23 +314,6 @@ class ChatApi:
             raise Refused(404, {"detail": "Not found."})
         return Response(b"\0" * file.size, media_type=file.content_type)
 
-    async def _token(self, call: Call) -> Response:
-        form = dict(pair.partition("=")[::2] for pair in call.raw.decode("latin-1").split("&"))
-        basic = call.headers.get("authorization", "").removeprefix("Basic ")
-        given = (form.get("client_id"), form.get("client_secret"))
-        if basic and given == (None, None):
-            name, _, secret = base64.b64decode(basic + "==").decode("latin-1").partition(":")
-            given = (name, secret)
-        if form.get("grant_type") != "client_credentials":
-            raise Refused(400, {"error": "unsupported_grant_type"})
-        if given != (self.settings.oauth_client_id, self.settings.oauth_client_secret):
-            raise Refused(401, {"error": "invalid_client"})
-        token = "fake-bearer-" + secrets.token_hex(16)
-        self.world.bearers[token] = self.settings.clock() + 3600
-        return JSONResponse(
-            {"access_token": token, "expires_in": 3600, "token_type": "Bearer", "scope": form.get("scope", "")}
-        )
-
     async def _nothing(self, call: Call) -> Response:
         return HTMLResponse(NOT_FOUND, 404)
 
@@ -440,9 +333,3 @@ def _unsaved(text: str, now: float) -> dict[str, Any]:
 def _calm(standing: Standing) -> dict[str, str]:
     """Headers while limits are not enforced: never exceeded."""
     return Standing(standing.limit, standing.remaining, standing.reset, exceeded=False).headers()
-
-
-def _html(status: int, page: str) -> Refused:
-    refused = Refused(status, {})
-    refused.response = HTMLResponse(page, status)  # type: ignore[assignment] # an error in HTML, which upstream has too
-    return refused

@@ -1,0 +1,33 @@
+"""What the docs tell a reader to type does what they say."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from tests.servers import SHOP_ORIGIN, Proxy
+
+ROOT = Path(__file__).parent.parent
+
+
+def snippet(path: str, containing: str) -> str:
+    """The shell snippet of a document that contains this."""
+    found = [one for one in re.findall(r"```sh\n(.*?)```", (ROOT / path).read_text(), re.DOTALL) if containing in one]
+    assert len(found) == 1
+    text: str = found[0]
+    return text
+
+
+def test_the_api_can_be_tried_by_curl_as_the_docs_say(proxy: Proxy) -> None:
+    script = snippet("docs/api.md", "PROXY=")
+    script = script.replace("http://127.0.0.1:8080", proxy.url).replace("http://127.0.0.1:8082", SHOP_ORIGIN)
+    outcome = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert "event: message" in outcome.stdout
+    assert "**Aurora Desk Lamp** costs **€89.00**" in outcome.stdout
+    assert outcome.stdout.rstrip().endswith('"status":"complete"}')
+
+
+def test_the_readmes_tag_is_the_one_that_works() -> None:
+    tag = '<script src="https://chat.example.com/widget.js" data-site="default" async></script>'
+    assert tag in (ROOT / "README.md").read_text()
+    shop = (ROOT / "examples/shop/index.html").read_text()
+    assert tag.replace("default", "shop") in shop, "as the example shop has it, which the browser tests open"
