@@ -49,7 +49,7 @@ async def read_body(request: Request, model: type[Body], longest: int) -> tuple[
     if media_type != "application/json":
         raise Problem("bad_request", "Send JSON, with Content-Type: application/json.", status=415)
     announced = request.headers.get("Content-Length", "")
-    if announced.isdigit() and int(announced) > longest:
+    if announced.isdecimal() and int(announced[:18]) > longest:
         raise _too_large(longest)
     raw = bytearray()
     try:

@@ -30,7 +30,7 @@ SKEW = timedelta(seconds=60)
 LONGEST = 1024
 """Characters. Longer ones are not looked at."""
 
-# Base64 has two alphabets, and decoders take both: only one spelling is ours.
+# Base64 has two alphabets, and bits at its end that mean nothing; decoders take all: only one spelling is ours.
 _SHAPE = re.compile(rf"[A-Za-z0-9_.-]{{1,{LONGEST}}}")
 
 _NONCE = 12
@@ -131,16 +131,19 @@ class _Sealer:
         nonce = os.urandom(_NONCE)
         text = json.dumps(payload, separators=(",", ":")).encode()
         sealed = nonce + self._ciphers[0].encrypt(nonce, text, bound_to.encode())
-        return self._signer.sign_at(base64.urlsafe_b64encode(sealed).rstrip(b"="), moment)
+        return self._signer.sign_at(_encode(sealed), moment)
 
     def open(self, sealed: str, bound_to: str) -> tuple[dict[str, Any], datetime]:
         if _SHAPE.fullmatch(sealed) is None:
             raise HandleInvalid
         try:
             value, moment = self._signer.unsign(sealed, return_timestamp=True)
-            box = base64.urlsafe_b64decode(value + b"=" * (-len(value) % 4))
+            box = _decode(value)
+            signature = sealed.rpartition(".")[2].encode()
         except (BadSignature, ValueError) as error:
             raise HandleInvalid from error
+        if _encode(_decode(signature)) != signature:  # the rest is under it
+            raise HandleInvalid
         if moment - self._now() > SKEW:
             raise HandleInvalid
         for cipher in self._ciphers:
@@ -164,6 +167,14 @@ class _DatedSigner(TimestampSigner):
 
     def get_timestamp(self) -> int:
         return self._moment
+
+
+def _encode(value: bytes) -> bytes:
+    return base64.urlsafe_b64encode(value).rstrip(b"=")
+
+
+def _decode(text: bytes) -> bytes:
+    return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
 
 
 def _derive(secret: str, info: str) -> bytes:

@@ -196,10 +196,9 @@ class Hub:
 
     async def await_answer(self, session: ChatSession, task: AwaitedTask) -> None:
         """Follow a task to its end, unless it is followed already or its end is known."""
-        record = self._record(session)
-        if task.task_id in record.tasks or await self._broker.is_published(session.key, done_identity(task.ref)):
-            self._forget_if_idle(record)
+        if await self._broker.is_published(session.key, done_identity(task.ref)):
             return
+        record = self._record(session)
         if task.task_id not in record.tasks:
             record.tasks[task.task_id] = task
             self._start(self._follow_answer, record, task)
@@ -387,8 +386,9 @@ class Hub:
         return self._records.setdefault(session.key, _Record(session))
 
     def _forget_if_idle(self, record: _Record) -> None:
-        if not record.watchers and not record.tasks and not record.follows_history:
-            self._records.pop(record.session.key, None)
+        idle = not record.watchers and not record.tasks and not record.follows_history
+        if idle and self._records.get(record.session.key) is record:
+            del self._records[record.session.key]
 
     def _client(self, session: ChatSession) -> UpstreamClient:
         return self._client_of(self._site_of(session.site))

@@ -118,9 +118,11 @@ def format_moment(moment: datetime) -> str:
 
 
 def parse_moment(text: str) -> datetime | None:
-    """Upstream's `created_at`. The fraction is missing where it is zero. None for anything unreadable."""
+    """Upstream's `created_at`. The fraction is missing where it is zero. None for anything unreadable, and for years
+    before 1970: those are a broken clock's, and near the calendar's edges arithmetic with moments fails."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment if moment.year >= 1970 else None

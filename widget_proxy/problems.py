@@ -157,7 +157,13 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
-    detail = f"{request.method} is not possible here." if error.status_code == 405 else "There is no such address."
+    match error.status_code:
+        case 404:
+            detail = "There is no such address."
+        case 405:
+            detail = f"{request.method} is not possible here."
+        case _:
+            detail = "The request cannot be read."
     return Problem(code, detail, status=error.status_code, headers=error.headers).response()
 
 

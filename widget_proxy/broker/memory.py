@@ -20,7 +20,7 @@ KEPT_SECONDS = 3600.0
 """How long a log nobody reads is kept. After that, upstream's history is read again."""
 
 KEPT_SENDS = 200
-"""Idempotency keys remembered per session."""
+"""Idempotency keys remembered per session. One still being sent is never forgotten: others wait for it."""
 
 
 @dataclass(slots=True)
@@ -112,8 +112,9 @@ class MemoryBroker:
                 return SendClaim("done", send.result)
             await send.settled.wait()
         log.sends[key] = _Send(fingerprint)
-        while len(log.sends) > KEPT_SENDS:
-            log.sends.popitem(last=False)
+        settled = [key for key, send in log.sends.items() if send.result is not None]
+        for oldest in settled[: max(0, len(log.sends) - KEPT_SENDS)]:
+            del log.sends[oldest]
         return SendClaim("new")
 
     async def settle_send(self, session: str, key: str, result: dict[str, Any]) -> None:

@@ -88,11 +88,15 @@ def check_upstream_url(url: str) -> str:
 
     Plain `http` is allowed to this very machine only: the embed key would be readable on the way.
     """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{url!r} is not an http(s) address. Write something like https://openchatstudio.com")
-    if parts.username or parts.password:
+    if "@" in url:
         raise ValueError("the address holds a user name or password. Leave it out: it would be logged")
+    try:
+        parts = urlsplit(url.strip())
+        known = parts.scheme in {"http", "https"} and bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:  # a port that is none, half a bracket, a label too long
+        known = False
+    if not known or re.search(r"\s", parts.netloc):
+        raise ValueError(f"{url!r} is not an http(s) address. Write something like https://openchatstudio.com")
     if parts.query or parts.fragment:
         raise ValueError(f"{url!r} has a query or fragment. Write only scheme, host and, if need be, a path")
     if parts.scheme == "http" and not is_loopback(parts.hostname):

@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from widget_proxy.config.origins import OriginPattern, check_upstream_url, is_loopback
 
@@ -33,6 +34,19 @@ def _one_or_many(value: object) -> object:
     return _split_commas(value) if isinstance(value, str) else value
 
 
+def _header_value(key: SecretStr) -> SecretStr:
+    if re.fullmatch(r"[\x21-\x7e]*", key.get_secret_value()) is None:
+        raise ValueError(
+            "the embed key holds a space, a line break or another character no key has. Copy it again, and only it"
+        )
+    return key
+
+
+def _mistake(key: str, text: str) -> PydanticCustomError:
+    """A mistake that lies in more than one setting; `key` is the one to mend."""
+    return PydanticCustomError("setting", "{text}", {"key": key, "text": text})
+
+
 Origins = Annotated[tuple[OriginPattern, ...], BeforeValidator(_origin_patterns), Field(min_length=1)]
 UpstreamUrl = Annotated[
     str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
@@ -42,7 +56,7 @@ TextList = Annotated[tuple[ShortText, ...], Field(max_length=10)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 class ServerSettings(_Section):
@@ -140,7 +154,7 @@ class Site(_Section):
 
     slug: str = Field(exclude=True)
     chatbot_id: UUID = Field(description="The chatbot's UUID, from its Embedded Widget channel.")
-    embed_key: SecretStr = Field(
+    embed_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
         min_length=1, description="The channel's embed key. Better in the environment or in `embed_key_file`."
     )
     allowed_origins: Origins = Field(
@@ -176,16 +190,18 @@ class Settings(_Section):
     def _each_site_has_an_upstream(self) -> Self:
         for site in self.sites.values():
             if site.upstream_url is None and self.upstream.url is None:
-                raise ValueError(
-                    f"upstream.url is not set and site {site.slug!r} has no upstream_url. "
-                    "Set WIDGET_PROXY_UPSTREAM_URL or upstream.url to your Open Chat Studio address"
+                raise _mistake(
+                    "upstream.url",
+                    f"it is not set and site {site.slug!r} has no upstream_url. "
+                    "Set WIDGET_PROXY_UPSTREAM_URL or upstream.url to your Open Chat Studio address",
                 )
             if self.pacing.message_poll_seconds < MESSAGE_POLL_SECONDS and not is_loopback(
                 urlsplit(self.upstream_of(site)).hostname
             ):
-                raise ValueError(
-                    f"pacing.message_poll_seconds is {self.pacing.message_poll_seconds:g}, and upstream allows one "
-                    f"message poll per 30 seconds. Set it to 30 or more"
+                raise _mistake(
+                    "pacing.message_poll_seconds",
+                    f"it is {self.pacing.message_poll_seconds:g}, and upstream allows one message poll per 30 seconds. "
+                    "Set it to 30 or more",
                 )
         return self
 

@@ -151,7 +151,8 @@ class _Reader:
         """`WIDGET_PROXY_SITES__MY_SHOP__EMBED_KEY` is `sites.my-shop.embed_key`."""
         parts = name.removeprefix(PREFIX).lower().split("__")
         if parts[0] == "sites" and len(parts) > 1:
-            known = {slug.replace("-", "_"): slug for slug in self._data.get("sites", {})}
+            sites = self._data.get("sites")
+            known = {slug.replace("-", "_"): slug for slug in sites} if isinstance(sites, dict) else {}
             parts[1] = known.get(parts[1], parts[1].replace("_", "-"))
         return tuple(parts)
 
@@ -169,7 +170,9 @@ class _Reader:
         table[key] = value
         if key.removesuffix("_file") in _SECRETS:
             # The environment wins over the file in both spellings of a secret.
-            table.pop(key.removesuffix("_file") if key.endswith("_file") else key + "_file", None)
+            other = key.removesuffix("_file") if key.endswith("_file") else key + "_file"
+            if (*key_path[:-1], other) not in self._places:
+                table.pop(other, None)
         self._places[key_path] = place
 
     def _read_secret_files(self, table: dict[str, Any], at: _KeyPath) -> None:
@@ -187,7 +190,7 @@ class _Reader:
                     continue
                 try:
                     table[secret] = _read_secret(Path(str(value)))
-                except (OSError, UnicodeDecodeError) as error:
+                except (OSError, ValueError) as error:
                     reason = getattr(error, "strerror", None) or str(error)
                     self._fail(name, place, f"{str(value)!r} cannot be read: {reason}. Name a readable file")
                     table[secret] = "x" * 32  # so that one mistake is not reported twice
@@ -205,6 +208,9 @@ class _Reader:
                     "a site's name has only lower-case letters, digits and hyphens, at most 64, as in sites.my-shop",
                 )
             if isinstance(site, dict):
+                if "slug" in site:
+                    place = self._place(("sites", slug, "slug"))
+                    self._fail(f"sites.{slug}.slug", place, "there is no such setting. The table's name is the slug")
                 site["slug"] = slug
 
     def _fail(self, key: str, place: str, mend: str) -> None:
@@ -221,6 +227,8 @@ class _Reader:
 
     def _explain(self, detail: ErrorDetails) -> Problem:
         key_path = tuple(str(part) for part in detail["loc"] if not isinstance(part, int))
+        if detail["type"] == "setting":
+            key_path = tuple(detail["ctx"]["key"].split("."))
         positions = [part for part in detail["loc"] if isinstance(part, int)]
         key = ".".join(key_path) + "".join(f"[{position}]" for position in positions)
         return Problem(key or "settings", self._place(key_path), _mend(detail, key_path))
@@ -238,6 +246,12 @@ def _mend(detail: ErrorDetails, key_path: _KeyPath) -> str:
     match kind:
         case "missing":
             return _missing(key_path)
+        case "setting":
+            return detail["msg"]
+        case "model_type" | "dict_type":
+            return f"it is no table. Write {'.'.join(key_path)} as one, such as [{_table_name(key_path)}]"
+        case "tuple_type":
+            return "it is no list. Write it in brackets, such as [\"…\", \"…\"]"
         case "extra_forbidden":
             near = difflib.get_close_matches(last, _known_keys(key_path[:-1]), 1)
             return "there is no such setting. " + (
@@ -260,8 +274,14 @@ def _mend(detail: ErrorDetails, key_path: _KeyPath) -> str:
         case "uuid_parsing" | "uuid_type":
             return "it is not a UUID. Copy the chatbot's id from its Embedded Widget channel"
         case _:
-            shown = "" if last.removesuffix("_file") in _SECRETS else f" (it is {detail['input']!r})"
+            # Of what was written only a single value, never a table: a misplaced one may have a secret in it.
+            plain = isinstance(detail["input"], str | int | float) and last.removesuffix("_file") not in _SECRETS
+            shown = f" (it is {detail['input']!r})" if plain else ""
             return f"{detail['msg'][0].lower()}{detail['msg'][1:]}{shown}"
+
+
+def _table_name(key_path: _KeyPath) -> str:
+    return "sites.my-shop" if key_path == ("sites",) else ".".join(key_path)
 
 
 def _missing(key_path: _KeyPath) -> str:
@@ -287,7 +307,7 @@ def _known_keys(section: _KeyPath) -> list[str]:
     return list(model.model_fields) if model else []
 
 
-_TABLE = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?")
+_TABLE = re.compile(r"\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 
 

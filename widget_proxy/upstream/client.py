@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
 
 import aiohttp
@@ -91,6 +92,8 @@ class UpstreamClient:
                 pool=settings.connect_seconds,
             ),
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "widget-proxy"},
+            # Every answer sets a cookie, and this client serves every visitor: what one is given, no other may send.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,
             trust_env=False,
         )
@@ -231,10 +234,11 @@ class UpstreamClient:
             if _never_connected(error):
                 raise UpstreamUnreachable(f"no connection: {error}") from error
             # Among the others are resets on a connection reused: the request may have been read all the same.
-            raise UpstreamUnreachable(f"{type(error).__name__}: {error}", fate="unknown") from error
+            # Only their names: their texts hold whole addresses, with upstream's session id, and upstream's bytes.
+            raise UpstreamUnreachable(f"connection lost: {type(error.__cause__ or error).__name__}", fate="unknown") from error
         except aiohttp.ClientError as error:
             # Those the transport does not translate, such as a malformed status line.
-            raise BadAnswer(f"{type(error).__name__}: {error}", fate="unknown") from error
+            raise BadAnswer(f"it is no HTTP: {type(error).__name__}", fate="unknown") from error
         if reply.status == 429:
             raise UpstreamBusy("upstream asks to wait (429)", _retry_after(reply.headers))
         if 300 <= reply.status < 400:
@@ -254,7 +258,7 @@ class UpstreamClient:
             raise BadAnswer("it is compressed, though identity was asked for", fate="unknown")
         longest = self._settings.answer_bytes
         announced = response.headers.get("Content-Length", "")
-        if announced.isdigit() and int(announced) > longest:
+        if announced.isdecimal() and int(announced[:18]) > longest:
             raise BadAnswer(f"it is longer than {longest} bytes", fate="unknown")
         body = bytearray()
         async for chunk in response.aiter_raw():
@@ -275,7 +279,7 @@ def _transport(settings: UpstreamSettings) -> AiohttpTransport:
                 keepalive_timeout=30,
                 ssl=httpx.create_ssl_context(trust_env=False),
             ),
-            cookie_jar=aiohttp.DummyCookieJar(),  # every answer sets one
+            cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
         )
