@@ -102,6 +102,13 @@ def test_secrets_come_from_files_too(tmp_path: Path) -> None:
     assert settings.secret_key[0].get_secret_value() == SECRET
 
 
+def test_a_secrets_file_that_is_not_there_is_named() -> None:
+    environ = ENVIRONMENT | {"WIDGET_PROXY_EMBED_KEY_FILE": "/nowhere"}
+    del environ["WIDGET_PROXY_EMBED_KEY"]
+    (told,) = problems(environ)
+    assert told.startswith("sites.default.embed_key_file (WIDGET_PROXY_EMBED_KEY_FILE): '/nowhere' cannot be read")
+
+
 def test_several_secret_keys_are_a_list_oldest_first() -> None:
     settings = load_settings(ENVIRONMENT | {"WIDGET_PROXY_SECRET_KEY": f"{'o' * 32},{'n' * 32}"})
     assert [key.get_secret_value()[0] for key in settings.secret_key] == ["o", "n"]
@@ -123,10 +130,11 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     "plain http": ({"WIDGET_PROXY_UPSTREAM_URL": "http://ocs.example.com"}, "upstream.url (WIDGET_PROXY_UPSTREAM_URL)", "Use https"),
     "no address": ({"WIDGET_PROXY_UPSTREAM_URL": "ocs.example.com"}, "upstream.url (WIDGET_PROXY_UPSTREAM_URL)", "https://"),
     "a password in the address": ({"WIDGET_PROXY_UPSTREAM_URL": "https://u:p@x.example"}, "upstream.url", "Leave it out"),
-    "polls too often": ({"WIDGET_PROXY_PACING__MESSAGE_POLL_SECONDS": "5"}, "settings", "30 or more"),
+    "polls too often": ({"WIDGET_PROXY_PACING__MESSAGE_POLL_SECONDS": "5"}, "pacing.message_poll_seconds (WIDGET_PROXY_PACING__", "30 or more"),
     "a port that is none": ({"WIDGET_PROXY_SERVER__PORT": "http"}, "server.port (WIDGET_PROXY_SERVER__PORT)", "integer"),
     "an unknown setting": ({"WIDGET_PROXY_SERVER__PROT": "1"}, "server.prot (WIDGET_PROXY_SERVER__PROT)", "Did you mean port?"),
-    "a file that is not there": ({"WIDGET_PROXY_EMBED_KEY_FILE": "/nowhere"}, "embed_key", "cannot be read"),
+    "a secret in two places": ({"WIDGET_PROXY_EMBED_KEY_FILE": "/nowhere"}, "embed_key_file (WIDGET_PROXY_EMBED_KEY_FILE)", "Keep one"),
+    "a space in the key": ({"WIDGET_PROXY_EMBED_KEY": "marker key"}, "embed_key (WIDGET_PROXY_EMBED_KEY)", "Copy it again"),
     "a settings file that is not there": ({"WIDGET_PROXY_CONFIG": "/nowhere.toml"}, "/nowhere.toml (file)", "no such file"),
     "a colour that is none": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__ACCENT": "blue"}, "look.accent", "'blue'"),
     "waits in the wrong order": (

@@ -52,6 +52,8 @@ def test_two_equal_messages_in_one_microsecond_have_two_keys() -> None:
         ("2026-11-21T01:28:16.129136+02:00", MOMENT),
         ("2026-11-20T23:28:16.129136", MOMENT),
         ("not-a-date", None),
+        ("0001-01-01T00:00:00Z", None),
+        ("9999-12-31T23:59:59-23:59", None),
         ("", None),
     ],
 )
@@ -59,7 +61,7 @@ def test_upstreams_moments_are_parsed_and_never_compared_as_text(text: str, mome
     assert parse_moment(text) == moment
 
 
-@given(st.datetimes(timezones=st.just(UTC)).filter(lambda moment: moment.year > 999))
+@given(st.datetimes(timezones=st.just(UTC)).filter(lambda moment: moment.year >= 1970))
 def test_a_written_moment_is_read_again(moment: datetime) -> None:
     assert parse_moment(format_moment(moment)) == moment
     assert len(format_moment(moment)) == 27, "always six digits, so that the texts sort as the moments do"

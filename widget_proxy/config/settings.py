@@ -200,7 +200,7 @@ class Settings(_Section):
             ):
                 raise _mistake(
                     "pacing.message_poll_seconds",
-                    f"it is {self.pacing.message_poll_seconds:g}, and upstream allows one message poll per 30 seconds. "
+                    f"it is {self.pacing.message_poll_seconds:g}, and upstream allows one message poll per 30 s. "
                     "Set it to 30 or more",
                 )
         return self

@@ -251,7 +251,7 @@ def _mend(detail: ErrorDetails, key_path: _KeyPath) -> str:
         case "model_type" | "dict_type":
             return f"it is no table. Write {'.'.join(key_path)} as one, such as [{_table_name(key_path)}]"
         case "tuple_type":
-            return "it is no list. Write it in brackets, such as [\"…\", \"…\"]"
+            return 'it is no list. Write it in brackets, such as ["…", "…"]'
         case "extra_forbidden":
             near = difflib.get_close_matches(last, _known_keys(key_path[:-1]), 1)
             return "there is no such setting. " + (

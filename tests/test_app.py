@@ -1,0 +1,51 @@
+"""The application as a whole: what is documented is what is there."""
+
+import re
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from starlette.testclient import TestClient
+
+from widget_proxy.app import create_app, present
+from widget_proxy.config import Settings
+from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
+from widget_proxy.messages import Attachment, Message
+
+ROOT = Path(__file__).parent.parent
+ORIGIN = "https://shop.example.com"
+
+
+@pytest.fixture
+def client() -> TestClient:
+    site = {
+        "slug": "shop",
+        "chatbot_id": UUID(DEMO_CHATBOT_ID),
+        "embed_key": "marker-embed-key",
+        "allowed_origins": [ORIGIN],
+        "upstream_url": "http://127.0.0.1:9",
+    }
+    return TestClient(create_app(Settings.model_validate({"secret_key": "k" * 32, "sites": {"shop": site}})))
+
+
+def documented() -> list[tuple[str, str]]:
+    """The calls that docs/api.md names."""
+    found = re.findall(r"^\| `(GET|POST) (/[^`?]*)", (ROOT / "docs/api.md").read_text(), re.MULTILINE)
+    return [(method, path.replace("{site}", "shop").replace("{task}", "x")) for method, path in found]
+
+
+def test_the_docs_name_the_calls() -> None:
+    assert len(documented()) == 8
+
+
+@pytest.mark.parametrize(("method", "path"), documented())
+def test_a_documented_call_exists(client: TestClient, method: str, path: str) -> None:
+    response = client.request(method, path, headers={"Origin": ORIGIN})
+    assert response.status_code not in {404, 405}, response.text
+
+
+def test_an_attachment_is_shown_without_upstreams_address() -> None:
+    message = Message(None, "assistant", "see", (Attachment("a.pdf", "application/pdf", 7, "marker-file-id"),))
+    event = present(message, "k", None)
+    assert event.data["attachments"] == [{"name": "a.pdf", "size": 7, "content_type": "application/pdf", "url": None}]
+    assert "marker-file-id" not in str(event)
