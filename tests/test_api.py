@@ -59,6 +59,7 @@ def test_after_the_start_neither_key_nor_origin_is_sent(proxy: Proxy, upstream: 
     proxy.send(handle, "hello", page_context={"page_title": "Home"})
     (message,) = upstream.requests("message")
     assert message["body"] == {"message": "hello", "context": {"page_title": "Home"}}
+    assert "cookie" not in message["headers"], "the start set one"
     assert "x-session-token" in message["headers"]
     assert "x-embed-key" not in message["headers"]
     assert "origin" not in message["headers"]

@@ -236,7 +236,7 @@ class UpstreamClient:
             # Among the others are resets on a connection reused: the request may have been read all the same.
             # Only their names: their texts hold whole addresses, with upstream's session id, and upstream's bytes.
             raise UpstreamUnreachable(
-                f"connection lost: {type(error.__cause__ or error).__name__}", fate="unknown"
+                f"no answer: {type(error.__cause__ or error).__name__}", fate="unknown"
             ) from error
         except aiohttp.ClientError as error:
             # Those the transport does not translate, such as a malformed status line.
