@@ -78,7 +78,7 @@ def test_any_other_origin_is_not(pattern: str, origin: str) -> None:
 @pytest.mark.parametrize(
     "pattern",
     ["*", "https://*", "null", "", "example.com", "https://example.com/path", "https://*.com", "ftp://example.com",
-     "https://a.*.example.com", "https://example.com:99999", "https://exa mple.com", "https://*example.com"],
+     "https://a.*.example.com", "https://münchen.example", "https://user@example.com", "https://example.com:", "https://[::1", "https://example.com:99999", "https://exa mple.com", "https://*example.com"],
 )  # fmt: skip
 def test_a_pattern_that_is_no_origin_says_what_to_write(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"https://|Ports"):
@@ -105,3 +105,41 @@ def test_an_upstream_is_encrypted_or_this_machine(url: str) -> None:
 )  # fmt: skip
 def test_loopback_is_this_very_machine(host: str | None, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "mend"),
+    [
+        ("ftp://ocs.example.com", "Write something like"),
+        ("ocs.example.com", "Write something like"),
+        ("https://", "Write something like"),
+        ("", "Write something like"),
+        ("https://ocs.example.com:99999", "Write something like"),
+        ("https://ocs.example.com:0", "Write something like"),
+        ("https://ocs.example.com:port", "Write something like"),
+        ("https://[", "Write something like"),
+        ("https://ocs example.com", "Write something like"),
+        ("https://ocs..example.com", "Write something like"),
+        (f"https://{'a' * 64}.example.com", "Write something like"),
+        ("https://user:marker@ocs.example.com", "Leave it out"),
+        ("ftp://user:marker@ocs.example.com", "Leave it out"),
+        ("//user:marker@ocs.example.com", "Leave it out"),
+        ("https://user:marker@", "Leave it out"),
+        ("https://ocs.example.com?x=1", "Write only"),
+        ("https://ocs.example.com/#x", "Write only"),
+        ("http://ocs.example.com", "Use https"),
+        ("http://localhost.example.com", "Use https"),
+        ("http://10.0.0.1", "Use https"),
+    ],
+)
+def test_an_upstream_that_cannot_be_says_what_to_write_and_prints_no_password(url: str, mend: str) -> None:
+    with pytest.raises(ValueError, match=mend) as refused:
+        check_upstream_url(url)
+    assert "marker" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://OCS.example.com", " https://ocs.example.com/ ", "https://xn--mnchen-3ya.example"]
+)
+def test_an_upstreams_address_may_be_written_as_people_do(url: str) -> None:
+    assert check_upstream_url(url) == url.strip().rstrip("/")

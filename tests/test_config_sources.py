@@ -1,10 +1,12 @@
 """Settings from a file and the environment: each mistake with its key, its place and its mend."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from widget_proxy.config import ConfigError, Settings, load_settings
+from widget_proxy.config import ConfigError, Settings, Site, load_settings
 from widget_proxy.config.sources import line_of_key
 
 SECRET = "marker-secret-" + "s" * 32
@@ -184,6 +186,8 @@ def test_a_sites_name_is_plain(tmp_path: Path) -> None:
         ("[x]\na = 1", ("x", "missing"), 1),
         ("a = 1", ("b",), None),
         ("# a = 1\n  a = 2 # here", ("a",), 2),
+        ("[[x]]\na = 1", ("x",), 1),
+        ("[[x.y]] # here\na = 1", ("x", "y"), 1),
     ],
 )
 def test_a_key_is_found_in_its_line(text: str, key: tuple[str, ...], line: int | None) -> None:
@@ -195,3 +199,101 @@ def test_every_setting_says_what_it_is() -> None:
         model = section.annotation
         for field, info in getattr(model, "model_fields", {}).items():
             assert info.description, f"{name}.{field}"
+
+
+MISPLACED = {
+    "an array of tables for the sites": (f'[[sites]]\nembed_key = "{KEY}"', "sites ({path}:5)", "[sites.my-shop]"),
+    "an array of tables for a site": (f'[[sites.my-shop]]\nembed_key = "{KEY}"', "sites.my-shop ({path}:5)", "[sites.my-shop]"),
+    "a text for a site": (f'[sites]\nmy-shop = "{KEY}"', "sites.my-shop ({path}:6)", "no table"),
+    "a table for a text": (f'[sites.my-shop]\ntitle = {{ embed_key = "{KEY}" }}', "sites.my-shop.title ({path}:6)", "string"),
+    "a list for a table": (f'[sites.my-shop]\nlook = ["{KEY}"]', "sites.my-shop.look ({path}:6)", "no table"),
+    "a table for a key": (f'[sites.my-shop]\nembed_key = {{ is = "{KEY}" }}', "sites.my-shop.embed_key ({path}:6)", "string"),
+    "a list for a key": (f'[sites.my-shop]\nembed_key = ["{KEY}"]', "sites.my-shop.embed_key ({path}:6)", "string"),
+    "a misspelt key": (f'[sites.my-shop]\nembed_ky = "{KEY}"', "sites.my-shop.embed_ky ({path}:6)", "embed_key?"),
+    "a key of the wrong table": (f'[server]\nembed_key = "{KEY}"', "server.embed_key ({path}:6)", "no such setting"),
+    "a key instead of the id": (f'[sites.my-shop]\nchatbot_id = "{KEY}"', "sites.my-shop.chatbot_id ({path}:6)", "not a UUID"),
+    "a key in the address": (f'[sites.my-shop]\nupstream_url = "ftp://u:{KEY}@x.example"', "sites.my-shop.upstream_url ({path}:6)", "Leave it out"),
+    "a text for a list": ('[sites.my-shop]\nlanguages = "en, de"', "sites.my-shop.languages ({path}:6)", "no list"),
+    "a slug beside the table's name": ('[sites.my-shop]\nslug = "x"', "sites.my-shop.slug ({path}:6)", "The table's name"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "place", "mend"), MISPLACED.values(), ids=MISPLACED)
+def test_what_is_misplaced_is_named_and_a_secret_in_it_is_not_printed(
+    tmp_path: Path, text: str, place: str, mend: str
+) -> None:
+    path = write(tmp_path / "x.toml", f'secret_key = "{SECRET}"\n[upstream]\nurl = "https://x.example"\n\n{text}\n')
+    told = problems({}, path)
+    assert [one for one in told if one.startswith(place.format(path=path)) and mend in one], told
+
+
+def all_keys(model: type[BaseModel], at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, info in model.model_fields.items():
+        yield (*at, name)
+        if name == "sites":
+            yield from all_keys(Site, (*at, name, "my-shop"))
+        elif isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from all_keys(info.annotation, (*at, name))
+
+
+@pytest.mark.parametrize("key", [".".join(key) for key in all_keys(Settings) if key[-1] != "slug"])
+@pytest.mark.parametrize("value", [f'[{{ embed_key = "{KEY}" }}]', f'{{ x = "{KEY}" }}', f'[["{KEY}"]]'])
+def test_a_secret_in_any_wrong_place_is_never_printed(tmp_path: Path, key: str, value: str) -> None:
+    problems({}, write(tmp_path / "x.toml", f"{key} = {value}\n"))
+    problems({"WIDGET_PROXY_SITES__MY_SHOP__TITLE": "x"}, write(tmp_path / "x.toml", f"{key} = {value}\n"))
+
+
+def test_a_table_that_the_file_has_as_a_value_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.toml", "server = 1\n")
+    assert any("'server' is no table" in one for one in problems({"WIDGET_PROXY_SERVER__PORT": "1"}, path))
+
+
+@pytest.mark.parametrize("text", ["sites = 3", 'sites = "x"', "[[sites]]\nx = 1"])
+def test_sites_that_are_no_table_are_named_beside_variables_for_one(tmp_path: Path, text: str) -> None:
+    told = problems({"WIDGET_PROXY_SITES__MY_SHOP__TITLE": "x"}, write(tmp_path / "x.toml", text))
+    assert any("'sites' is no table" in one for one in told)
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "", "/", "/nowhere/x"])
+def test_a_secrets_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "x.toml", FILE.replace(f'embed_key = "{KEY}"', f'embed_key_file = "{name}"'))
+    (told,) = problems({}, path)
+    assert told.startswith(f"sites.my-shop.embed_key_file ({path}:8)")
+    assert "cannot be read" in told
+
+
+@pytest.mark.parametrize(
+    ("content", "mend"),
+    [(b"", "empty"), (b"\n", "empty"), (b"\xff\xfe", "cannot be read"), (b"k" * 70_000, "64 KiB")],
+)
+def test_a_secrets_file_without_a_secret_is_named(tmp_path: Path, content: bytes, mend: str) -> None:
+    (tmp_path / "key").write_bytes(content)
+    environ = ENVIRONMENT | {"WIDGET_PROXY_EMBED_KEY_FILE": str(tmp_path / "key")}
+    del environ["WIDGET_PROXY_EMBED_KEY"]
+    (told,) = problems(environ)
+    assert "WIDGET_PROXY_EMBED_KEY_FILE" in told
+    assert mend in told
+
+
+def test_a_secrets_file_of_the_environment_wins_over_the_files_secret(tmp_path: Path) -> None:
+    path, key = write(tmp_path / "x.toml", FILE), write(tmp_path / "key", "from-the-environment\n")
+    settings = load_settings({"WIDGET_PROXY_SITES__MY_SHOP__EMBED_KEY_FILE": str(key)}, path)
+    assert settings.sites["my-shop"].embed_key.get_secret_value() == "from-the-environment"
+
+
+def test_the_short_variables_win_over_the_files_site_default(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.toml", FILE.replace("my-shop", "default"))
+    settings = load_settings({"WIDGET_PROXY_EMBED_KEY": "from-the-environment"}, path)
+    assert settings.sites["default"].embed_key.get_secret_value() == "from-the-environment"
+    assert settings.sites["default"].title == "From the file"
+
+
+def test_a_named_file_that_is_a_directory_or_no_text_is_a_mistake(tmp_path: Path) -> None:
+    assert any("cannot be read" in one for one in problems(ENVIRONMENT, tmp_path))
+    (tmp_path / "x.toml").write_bytes(b"\xff")
+    assert any("UTF-8" in one for one in problems(ENVIRONMENT, tmp_path / "x.toml"))
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    changes = {"WIDGET_PROXY_CHATBOT_ID": "x", "WIDGET_PROXY_EMBED_KEY": "", "WIDGET_PROXY_SERVER__PORT": "y"}
+    assert len(problems(ENVIRONMENT | changes)) == 3

@@ -44,3 +44,27 @@ def test_a_shorter_pause_does_not_undo_a_longer_one() -> None:
     throttle.pause(110.0, 5.0)
     assert throttle.wait(120.0) == 40.0
     assert throttle.wait(161.0) == 0.0
+
+
+@given(answered=st.floats(0, 300))
+def test_an_answer_is_late_by_a_small_share_of_its_time_and_costs_few_polls(answered: float) -> None:
+    now, polls = 0.0, 0
+    while now < answered:
+        now += RHYTHM.next_poll(now)
+        polls += 1
+    assert now - answered <= max(0.25, min(3.0, 0.15 * now))
+    assert polls <= 32 + answered / 3.0
+
+
+@given(interval=st.floats(1, 3600), chance=CHANCE)
+def test_an_interval_is_never_undercut(interval: float, chance: float) -> None:
+    assert next_message_poll(interval, chance) >= interval
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 300)), max_size=20), st.floats(0, 2e6))
+def test_a_pause_ends_when_the_longest_order_does(orders: list[tuple[float, float]], now: float) -> None:
+    throttle = Throttle()
+    for moment, seconds in orders:
+        throttle.pause(moment, seconds)
+    end = max((moment + seconds for moment, seconds in orders), default=0.0)
+    assert throttle.wait(now) == pytest.approx(max(0.0, end - now))

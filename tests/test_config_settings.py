@@ -1,0 +1,79 @@
+"""What the settings accept, given as values: bounds, and rules between one setting and another."""
+
+import math
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from widget_proxy.config import PacingSettings, ServerSettings, Settings, UpstreamSettings
+from widget_proxy.config.settings import Limits
+
+SITE: dict[str, Any] = {
+    "slug": "shop",
+    "chatbot_id": "4c1a0f0e-8a1e-4c07-9e39-5a6c1c5b2a10",
+    "embed_key": "marker-embed-key",
+    "allowed_origins": ["https://shop.example.com", "https://*.example.org"],
+}
+
+
+def settings(site: dict[str, Any] | None = None, **more: Any) -> Settings:
+    given = {"secret_key": "s" * 32, "upstream": {"url": "https://ocs.example.com"}} | more
+    return Settings.model_validate(given | {"sites": {"shop": SITE | (site or {})}})
+
+
+def test_little_is_needed_and_the_rest_has_safe_defaults() -> None:
+    plain = settings()
+    assert plain.server.host == "127.0.0.1"
+    assert plain.pacing.message_poll_seconds == 30.0, "upstream's documented minimum"
+
+
+@pytest.mark.parametrize("section", [ServerSettings, UpstreamSettings, PacingSettings, Limits])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, 10**12, "x", None, [1]])
+def test_a_number_out_of_all_bounds_is_refused(section: type[BaseModel], value: Any) -> None:
+    unbounded = {"message_poll_seconds", "answer_bytes"}  # the longer, the gentler; the larger, the more memory
+    for name, info in section.model_fields.items():
+        if info.annotation not in {int, float} or (name in unbounded and value == 10**12):
+            continue
+        with pytest.raises(ValidationError):
+            section.model_validate({name: value})
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "a\r\nX-Injected: 1", "a\n", "\ta", "schlüssel", "\x00", "a\u2028b"])
+def test_an_embed_key_is_what_a_header_can_carry(key: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings({"embed_key": key})
+    assert not key.strip() or key not in str(refused.value)
+
+
+def test_a_site_is_allowed_by_any_of_its_patterns() -> None:
+    site = settings().sites["shop"]
+    assert site.allows("https://shop.example.com")
+    assert site.allows("https://a.example.org")
+    assert not site.allows("https://shop.example.org.evil.example")
+
+
+def test_a_site_may_have_an_upstream_of_its_own() -> None:
+    own = settings({"upstream_url": "https://other.example.com/ocs/"})
+    assert own.upstream_of(own.sites["shop"]) == "https://other.example.com/ocs"
+    common = settings()
+    assert common.upstream_of(common.sites["shop"]) == "https://ocs.example.com"
+
+
+def test_a_site_without_any_upstream_is_refused() -> None:
+    with pytest.raises(ValidationError, match="'shop' has no upstream_url"):
+        settings(upstream={})
+
+
+def test_only_an_upstream_on_this_machine_may_be_polled_more_often() -> None:
+    often = {"message_poll_seconds": 1}
+    assert settings(upstream={"url": "http://127.0.0.1:1"}, pacing=often).pacing.message_poll_seconds == 1
+    with pytest.raises(ValidationError, match="30 or more"):
+        settings(pacing=often)
+    with pytest.raises(ValidationError, match="30 or more"):
+        settings({"upstream_url": "https://other.example.com"}, upstream={"url": "http://127.0.0.1:1"}, pacing=often)
+
+
+def test_settings_do_not_change_while_they_are_used() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        settings().server.port = 1  # type: ignore[misc]
