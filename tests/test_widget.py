@@ -206,6 +206,29 @@ def test_a_message_of_unknown_fate_says_so_and_is_settled_by_the_history(visitor
     assert [line[:9] for line in visitor.lines()] == ["mine: Hel", "bot: Hell", "mine: Wha", "bot: Auro"]
 
 
+def test_a_gateways_error_page_leaves_the_fate_of_a_message_open(visitor: Visitor, stage: Stage) -> None:
+    visitor.go()
+    visitor.open_chat()
+    visitor.say("Hello")
+    visitor.answer("You are looking at Aurora Desk Lamp")
+    page = {"Access-Control-Allow-Origin": stage.origin, "Content-Type": "text/html"}
+    visitor.page.route(
+        "**/v1/session/messages",
+        lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>", headers=page),
+        times=1,
+    )
+    visitor.say("What does it cost?")
+    expect(visitor.page.get_by_text("Not sure this was delivered")).to_be_visible()
+
+
+def test_what_is_typed_in_the_chat_is_no_shortcut_of_the_page(visitor: Visitor) -> None:
+    visitor.go()
+    visitor.page.evaluate("() => { window.heard = 0; document.addEventListener('keydown', () => { heard++; }); }")
+    visitor.open_chat()
+    visitor.page.locator("textarea").press_sequentially("no")
+    assert visitor.page.evaluate("heard") == 0
+
+
 def test_a_new_chat_is_another_conversation(visitor: Visitor, stage: Stage) -> None:
     visitor.go()
     visitor.open_chat()

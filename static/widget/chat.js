@@ -82,7 +82,7 @@ export class Chat {
       this.awaited.set(task, "");
       this.notice = "";
     } catch (error) {
-      const unknown = begun && (!error.status || error.fate === "unknown");
+      const unknown = begun && error.fate !== "not_sent" && !(error.status < 500);
       Object.assign(item, { state: unknown ? "unknown" : "not_sent", detail: error.detail });
       this.#refused(error);
     }

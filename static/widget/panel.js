@@ -119,6 +119,7 @@ export class Panel {
     this.#frame = on(make("section", { className: "panel", role: "dialog", ariaLabel: title },
       make("header", { className: "header" }, make("h2", {}, title), this.fresh, button("icon", t.close, close, icon("M6 9l6 6 6-6"))),
       this.ask, this.log, this.status, this.form, this.over), "keydown", (event) => {
+      event.stopPropagation();
       if (event.key === "Escape") this.ask.hidden ? close() : ask(false);
     });
     on(window, "pagehide", () => this.#chat.suspend());
