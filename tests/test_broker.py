@@ -1,13 +1,17 @@
 """What a broker promises. Every kind of broker goes through these."""
 
+import re
 from collections.abc import Callable
+from itertools import pairwise
 
 import anyio
 import anyio.lowlevel
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from widget_proxy.broker import Broker, Entry
-from widget_proxy.broker.memory import KEPT_SECONDS, MemoryBroker
+from widget_proxy.broker.memory import KEPT_SECONDS, KEPT_SENDS, MemoryBroker
 from widget_proxy.messages import Event
 
 pytestmark = pytest.mark.anyio
@@ -217,3 +221,162 @@ async def test_a_log_nobody_reads_is_dropped_in_the_end(broker: Broker, clock: C
         async with broker.subscribe("read", None) as subscription:
             assert len(subscription.backlog) == 1
     assert await read(broker) == []
+
+
+async def test_a_cursor_fits_into_a_header_and_names_one_place(broker: Broker) -> None:
+    await broker.publish("s", [event(str(number)) for number in range(300)])
+    cursors = [entry.cursor for entry in await entries(broker)]
+    assert all(re.fullmatch(r"[A-Za-z0-9-]{1,64}", cursor) for cursor in cursors)
+    assert len(set(cursors)) == 300
+
+
+async def test_what_is_published_live_has_the_cursors_of_the_backlog(broker: Broker) -> None:
+    async with broker.subscribe("s", None) as subscription:
+        await broker.publish("s", [event("a"), event("b")])
+        live = subscription.live()
+        told = [await anext(live), await anext(live)]
+    assert told == await entries(broker)
+    assert await read(broker, told[0].cursor) == ["b"]
+
+
+async def test_a_cursor_at_the_edge_of_what_is_kept_loses_nothing(make: Callable[..., Broker]) -> None:
+    broker = make(kept_events=3)
+    await broker.publish("s", [event(str(number)) for number in range(3)])
+    cursors = [entry.cursor for entry in await entries(broker)]
+    await broker.publish("s", [event("3"), event("4")])
+    assert await read(broker, cursors[1]) == ["2", "3", "4"], "the last trimmed one is still known by its place"
+    assert await read(broker, cursors[0]) == ["2", "3", "4"], "an older one means everything"
+    assert await read(broker, cursors[2]) == ["3", "4"]
+
+
+async def test_several_readers_each_get_everything_in_order(broker: Broker) -> None:
+    got: dict[int, list[str]] = {reader: [] for reader in range(3)}
+
+    async def follow(reader: int) -> None:
+        async with broker.subscribe("s", None) as subscription:
+            async for entry in subscription.live():
+                got[reader].append(entry.event.data["key"])
+                if len(got[reader]) == 50:
+                    return
+
+    async with anyio.create_task_group() as group:
+        for reader in got:
+            group.start_soon(follow, reader)
+        await anyio.wait_all_tasks_blocked()
+        for number in range(50):
+            await broker.publish("s", [event(str(number), f"i{number}"), event("again", f"i{number}")])
+    assert list(got.values()) == [[str(number) for number in range(50)]] * 3
+
+
+async def test_a_reader_who_leaves_disturbs_nobody(broker: Broker) -> None:
+    async with anyio.create_task_group() as group:
+
+        async def follow() -> None:
+            async with broker.subscribe("s", None) as subscription:
+                async for _ in subscription.live():
+                    pass
+
+        group.start_soon(follow)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    await broker.publish("s", [event("a")])
+    assert await read(broker) == ["a"]
+
+
+async def test_a_slow_reader_within_what_is_kept_loses_nothing(make: Callable[..., Broker]) -> None:
+    broker = make(kept_events=10)
+    async with broker.subscribe("s", None) as slow:
+        await broker.publish("s", [event(str(number)) for number in range(10)])
+        live = slow.live()
+        assert [(await anext(live)).event.data["key"] for _ in range(10)] == [str(number) for number in range(10)]
+
+
+async def test_publishing_nothing_changes_nothing(broker: Broker) -> None:
+    await broker.publish("s", [])
+    assert await read(broker) == []
+
+
+async def test_closing_says_nothing_to_those_who_only_publish(broker: Broker) -> None:
+    broker.close_subscribers()
+    await broker.publish("s", [event("a")])
+    assert await read(broker) == ["a"], "what is learned while draining is kept"
+
+
+@given(st.lists(st.floats(0, 40), min_size=1, max_size=60))
+async def test_polls_are_an_interval_apart_whoever_asks(waits: list[float]) -> None:
+    clock = Clock()
+    broker, granted = MemoryBroker(clock), list[float]()
+    for wait in waits:
+        clock.now += wait
+        told = await broker.claim_message_poll("s", 30.0)
+        if told == 0.0:
+            granted.append(clock.now)
+        else:
+            assert told == pytest.approx(30.0 - (clock.now - granted[-1]))
+    assert all(later - earlier >= 30.0 for earlier, later in pairwise(granted))
+    assert granted, "the first is granted at once"
+
+
+async def test_a_send_under_way_is_never_forgotten(broker: Broker) -> None:
+    """Or whoever waits for it would wait for ever, and the next would send it again."""
+    states: list[str] = []
+
+    async def come_again() -> None:
+        states.append((await broker.claim_send("s", "first", "f")).state)
+
+    await broker.claim_send("s", "first", "f")
+    async with anyio.create_task_group() as group:
+        group.start_soon(come_again)
+        await anyio.wait_all_tasks_blocked()
+        for number in range(KEPT_SENDS + 50):
+            await broker.claim_send("s", f"k{number}", "f")
+            await broker.settle_send("s", f"k{number}", {})
+        await broker.settle_send("s", "first", {})
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert states == ["done"]
+
+
+async def test_only_the_latest_settled_sends_are_remembered(broker: Broker) -> None:
+    for number in range(KEPT_SENDS + 50):
+        await broker.claim_send("s", f"k{number}", "f")
+        await broker.settle_send("s", f"k{number}", {})
+    assert (await broker.claim_send("s", f"k{KEPT_SENDS + 49}", "f")).state == "done"
+    assert (await broker.claim_send("s", "k0", "f")).state == "new"
+
+
+async def test_who_gives_up_waiting_leaves_the_claim_as_it_was(broker: Broker) -> None:
+    await broker.claim_send("s", "k", "f")
+    async with anyio.create_task_group() as group:
+        group.start_soon(broker.claim_send, "s", "k", "f")
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    await broker.settle_send("s", "k", {"task": "t"})
+    assert (await broker.claim_send("s", "k", "f")).result == {"task": "t"}
+
+
+async def test_of_all_who_wait_for_a_released_key_one_sends(broker: Broker) -> None:
+    sent, states = 0, list[str]()
+
+    async def come(number: int) -> None:
+        nonlocal sent
+        claim = await broker.claim_send("s", "k", "f")
+        states.append(claim.state)
+        if claim.state == "new":
+            sent += 1
+            await anyio.lowlevel.checkpoint()
+            if sent < 3:
+                await broker.release_send("s", "k")
+            else:
+                await broker.settle_send("s", "k", {})
+
+    async with anyio.create_task_group() as group:
+        for number in range(6):
+            group.start_soon(come, number)
+    assert sorted(states) == ["done"] * 3 + ["new"] * 3
+
+
+async def test_settling_what_was_never_claimed_is_harmless(broker: Broker) -> None:
+    await broker.settle_send("s", "k", {"task": "t"})
+    await broker.release_send("s", "k")
+    assert (await broker.claim_send("s", "k", "f")).state == "new"

@@ -1,10 +1,11 @@
 """What a page may say of itself."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from widget_proxy.config import Limits
@@ -76,7 +77,7 @@ def test_whatever_is_accepted_meets_every_limit(value: Any) -> None:
     except PageContextError:
         return
     assert accepted is value, "never cut, never changed"
-    assert len(json.dumps(accepted, ensure_ascii=False, allow_nan=False).encode()) <= 8192 * 2
+    assert len(json.dumps(accepted, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()) <= 8192
 
 
 def test_session_data_may_not_set_the_page_context() -> None:
@@ -99,7 +100,6 @@ def test_session_data_may_not_set_the_page_context() -> None:
         ("https://shop.example.com.evil.example/x", ORIGIN),
         ("https://user@shop.example.com/x", ORIGIN),
         ("javascript:alert(1)", ORIGIN),
-        (f"{ORIGIN}/a\r\nX-Injected: 1", f"{ORIGIN}/aX-Injected: 1".split("aX")[0]),
         (f"{ORIGIN}/späti", ORIGIN),
         ("http://[", ORIGIN),
         (7, ORIGIN),
@@ -107,15 +107,70 @@ def test_session_data_may_not_set_the_page_context() -> None:
     ],
 )
 def test_the_pages_address_is_only_ever_of_its_own_origin(url: Any, address: str) -> None:
-    found = page_address({"page_url": url}, ORIGIN)
-    assert found.startswith(ORIGIN)
-    assert "\r" not in found
-    assert "\n" not in found
-    assert " " not in found
-    if "Injected" not in str(url):
-        assert found == address
+    assert page_address({"page_url": url}, ORIGIN) == address
 
 
 def test_a_page_that_says_nothing_is_its_origin() -> None:
     assert page_address(None, ORIGIN) == ORIGIN
     assert len(page_address({"page_url": ORIGIN + "/" + "a" * 9000}, ORIGIN)) <= 2000
+
+
+def depth_of(value: Any) -> int:
+    match value:
+        case dict():
+            return 1 + max(map(depth_of, value.values()), default=0)
+        case list():
+            return 1 + max(map(depth_of, value), default=0)
+        case _:
+            return 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(max_size=20), JSON, max_size=5), st.integers(256, 600), st.integers(1, 6))
+def test_a_sites_own_limits_decide(value: dict[str, Any], largest: int, deepest: int) -> None:
+    limits = Limits(page_context_bytes=largest, page_context_depth=deepest)
+    for check in (check_page_context, check_session_data):
+        try:
+            check(value, limits)
+        except PageContextError:
+            continue
+        assert depth_of(value) <= deepest
+        assert len(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()) <= largest
+
+
+@pytest.mark.parametrize("size", [8191, 8192, 8193])
+def test_the_limit_is_met_to_the_byte(size: int) -> None:
+    context = {"x": "x" * (size - len('{"x":""}'))}
+    if size <= 8192:
+        assert check_page_context(context, LIMITS) is context
+    else:
+        with pytest.raises(PageContextError, match="8193 bytes"):
+            check_page_context(context, LIMITS)
+
+
+@pytest.mark.parametrize("key", ["__proto__", "constructor", "prototype"])
+@pytest.mark.parametrize("wrap", [lambda it: it, lambda it: {"a": it}, lambda it: {"a": [it]}])
+def test_a_key_that_would_reach_into_javascripts_objects_is_refused(key: str, wrap: Callable[[Any], Any]) -> None:
+    for check in (check_page_context, check_session_data):
+        with pytest.raises(PageContextError) as refused:
+            check(wrap({key: 1}), LIMITS)
+        assert refused.value.code == "reserved_key"
+
+
+def test_a_number_of_thousands_of_digits_is_refused_before_it_is_written() -> None:
+    with pytest.raises(PageContextError, match="too large to be exact"):
+        check_page_context({"a": 10**5000}, LIMITS)
+
+
+def test_what_is_told_of_a_mistake_repeats_no_long_key() -> None:
+    with pytest.raises(PageContextError) as refused:
+        check_page_context({"k" * 5000: float("nan")}, LIMITS)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/a\r\nX-Injected: 1", "/a b", "/a\x00", "/a\x7f", "/a\u2028", "/sp\u00e4ti", "\\@evil.example/", "@evil.example/", ".evil.example/", ":8443/"],
+)  # fmt: skip
+def test_no_address_breaks_out_of_its_header_or_its_origin(path: str) -> None:
+    assert page_address({"page_url": ORIGIN + path}, ORIGIN) == ORIGIN

@@ -1,6 +1,7 @@
 """Bot Markdown to safe HTML."""
 
 from html.parser import HTMLParser
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -129,3 +130,49 @@ def test_a_visitors_own_text_is_shown_as_typed() -> None:
 )
 def test_a_monstrous_text_is_rendered_safely(markdown: str) -> None:
     check(render(markdown, "assistant"))
+
+
+class Balance(HTMLParser):
+    """What is open at the end, and what was closed that was not open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in {"br", "hr"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("role", ["assistant", "system", "user"])
+@pytest.mark.parametrize("markdown", HOSTILE)
+def test_no_message_ends_the_bubble_it_is_shown_in(
+    markdown: str, role: Literal["assistant", "system", "user"]
+) -> None:
+    balance = Balance()
+    balance.feed(render(markdown + " </p></div></li></ul></table></a>", role))
+    balance.close()
+    assert balance.open == []
+
+
+def test_a_bare_address_becomes_a_link_in_any_likely_answer() -> None:
+    html = render("See https://shop.example.com/lamps and " + "words " * 2000, "assistant")
+    assert '<a href="https://shop.example.com/lamps"' in html
+    check(html)
+
+
+@pytest.mark.parametrize("run", ["//a.b/", "http://a.b/(", "a@b.c,", "www."])
+def test_a_run_without_end_is_not_searched_for_addresses(run: str) -> None:
+    html = render(run * 1000, "assistant")
+    assert "<a" not in html, "the search takes the square of its length"
+    check(html)
+    assert "<strong>b</strong>" in render("**b** " + "x" * 5000, "assistant"), "all else is rendered"
+
+
+def test_a_text_longer_than_any_answer_is_shown_as_it_is() -> None:
+    assert render("*a*" * LONGEST, "assistant") == "<p>" + "*a*" * LONGEST + "</p>"
+    assert "<em>" in render("*a* " * (LONGEST // 4), "assistant")
+    assert render("<script>\n" * LONGEST, "system").startswith("<p>&lt;script&gt;<br>")

@@ -228,6 +228,9 @@ async def test_each_error_answer_is_its_own_kind(
     with pytest.raises(kind) as error:
         await CALLS[call](Upstream(status, body).client)
     assert type(error.value) is kind
+    assert error.value.fate == ("unknown" if kind is BadAnswer else "not_sent"), (
+        "only a refusal says nothing happened"
+    )
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -351,3 +354,228 @@ async def test_a_connection_is_used_again() -> None:
             for _ in range(5):
                 assert await client.poll_task(CREDENTIALS, "t-1") == Processing(None)
     assert connections == 1
+
+
+# What must stay between one visitor and upstream
+
+
+async def test_no_cookie_that_upstream_sets_is_ever_sent_back() -> None:
+    """The client serves every visitor: what one is given, no other may send."""
+    bearing = {"Set-Cookie": "sessionid=marker-visitor-a; Path=/"}
+    upstream = Upstream(202, {"task_id": "t-1"}, bearing)
+    for _ in range(3):
+        await upstream.client.send(CREDENTIALS, "hi")
+    assert not [request for request in upstream.requests if "cookie" in request.headers]
+
+
+async def test_no_cookie_is_sent_back_over_the_wire_either() -> None:
+    answer = whole(b'{"status": "processing"}', b"Set-Cookie: sessionid=marker-visitor-a; Path=/\r\n")
+    with FaultServer(answer, FaultServer.NEXT, answer) as server:
+        async with UpstreamClient(server.url, PATIENT) as client:
+            for _ in range(2):
+                await client.poll_task(CREDENTIALS, "t-1")
+    assert len(server.received) == 2
+    assert b"marker-visitor-a" not in b"".join(server.received)
+
+
+async def test_the_key_is_on_the_wire_at_the_start_and_the_token_after_it() -> None:
+    started = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    body = json.dumps(STARTED | {"session_token": "marker-token"}).encode()
+    polled = whole(b'{"status": "processing"}')
+    with FaultServer(started % (len(body), body), FaultServer.NEXT, polled, FaultServer.NEXT, polled) as server:
+        async with UpstreamClient(server.url, PATIENT) as client:
+            assert (await start(client)).token == "marker-token"
+            await client.poll_task(CREDENTIALS, "t-1")
+            await client.poll_task(TOKENLESS, "t-1")
+    first, second, third = server.received
+    assert (b"marker-key" in first, b"marker-token" in first) == (True, False)
+    assert (b"marker-key" in second, b"marker-token" in second) == (False, True)
+    assert (b"marker-key" in third, b"marker-token" in third) == (True, False)
+    for request in server.received:
+        names = {line.split(b":")[0].lower() for line in request.split(b"\r\n\r\n")[0].split(b"\r\n")[1:]}
+        assert not names & {b"cookie", b"authorization", b"x-forwarded-for", b"forwarded"}
+
+
+@pytest.mark.parametrize(
+    "status", [b"301 Moved Permanently", b"302 Found", b"307 Temporary Redirect", b"308 Permanent Redirect"]
+)
+@pytest.mark.parametrize("call", CALLS)
+async def test_nothing_is_sent_to_where_a_redirect_points(call: str, status: bytes) -> None:
+    with FaultServer(whole(b"{}")) as elsewhere:
+        redirect = b"HTTP/1.1 %s\r\nLocation: %s/\r\nContent-Length: 0\r\n\r\n" % (status, elsewhere.url.encode())
+        with FaultServer(redirect) as server:
+            async with UpstreamClient(server.url, PATIENT) as client:
+                with pytest.raises(BadAnswer, match="redirect"):
+                    await CALLS[call](client)
+    assert elsewhere.received == []
+
+
+async def test_nothing_is_said_to_whom_no_certificate_vouches_for() -> None:
+    with FaultServer(whole(b"{}"), tls=True) as server:
+        async with UpstreamClient(server.url, PATIENT) as client:
+            with pytest.raises(UpstreamUnreachable) as error:
+                await start(client)
+    assert error.value.fate == "not_sent"
+    assert b"marker" not in b"".join(server.received)
+
+
+async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultServer(whole(b"{}")) as proxy, FaultServer(whole(b'{"status": "processing"}')) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        async with UpstreamClient(server.url, PATIENT) as client:
+            assert await client.poll_task(CREDENTIALS, "t-1") == Processing(None)
+    assert proxy.received == []
+
+
+@pytest.mark.parametrize("call", ["poll_task", "send"])
+async def test_a_connection_lost_between_two_calls_is_never_a_send_tried_twice(call: str) -> None:
+    """A poll may be asked again, unseen; a send on a connection that upstream had closed may have been read."""
+    answer = whole(b'{"status": "processing"}')
+    with FaultServer(answer, FaultServer.NEXT, FaultServer.RESET) as server:
+        async with UpstreamClient(server.url, PATIENT) as client:
+            await client.poll_task(CREDENTIALS, "t-1")
+            if call == "send":
+                with pytest.raises(UpstreamUnreachable) as error:
+                    await client.send(CREDENTIALS, "marker-message")
+                assert error.value.fate == "unknown"
+                assert b"".join(server.received).count(b"marker-message") == 1
+            else:
+                assert await client.poll_task(CREDENTIALS, "t-1") == Processing(None)
+
+
+@pytest.mark.parametrize("call", ["send", "start"])
+@pytest.mark.parametrize(
+    "fault", [name for name, (script, _, _) in FAULTS.items() if not any(isinstance(step, float) for step in script)]
+)
+async def test_the_same_faults_when_something_is_sent(call: str, fault: str) -> None:
+    script, kind, fate = FAULTS[fault]
+    with FaultServer(*script) as server:
+        async with UpstreamClient(server.url, PATIENT) as client:
+            with pytest.raises(UpstreamError) as error:
+                await CALLS[call](client)
+        assert len(server.received) == 1, "tried once"
+    # On 200 where 201 or 202 was due, a body is not even read as JSON; the kind is the same.
+    assert type(error.value) is kind
+    assert error.value.fate == fate
+
+
+MORE_FAULTS: dict[str, bytes] = {
+    "two lengths": OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a length below nothing": OK + b"Content-Length: -5\r\n\r\n{}",
+    "a length beyond counting": OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{}",
+    "a chunk that is none": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a header of binary": OK + b"X: \xff\x00\r\nContent-Length: 2\r\n\r\n{}",
+    "an encoding nobody knows": whole(b"{}", b"Content-Encoding: marker\r\n"),
+    "a switch of protocols": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "a status beyond all": b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
+    "NaN": whole(b'{"status": "complete", "message": {"role": "assistant", "attachments": [{"size": NaN}]}}'),
+    "infinity": whole(b'{"status": "complete", "message": {"role": "assistant", "attachments": [{"size": 1e999}]}}'),
+    "a number for a text": whole(b'{"status": "complete", "message": {"role": "assistant", "content": 7}}'),
+    "a list for a text": whole(b'{"status": "complete", "message": {"role": "assistant", "content": ["x"]}}'),
+    "a text for a message": whole(b'{"status": "complete", "message": "x"}'),
+    "two answers in one": whole(b'{"status": "processing"}{"status": "processing"}'),
+    "an empty body": whole(b""),
+    "bytes that are no text": whole(b'{"status": "\xff\xfe"}'),
+    "another media type": b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 24\r\n\r\n" + b'{"status": "processing"}',
+    "no media type": b"HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n" + b'{"status": "processing"}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", MORE_FAULTS.values(), ids=MORE_FAULTS)
+async def test_what_cannot_be_read_is_a_bad_answer_and_tells_nothing(answer: bytes) -> None:
+    with FaultServer(answer) as server:
+        async with UpstreamClient(server.url, PATIENT) as client:
+            with pytest.raises(BadAnswer) as error:
+                await client.poll_task(CREDENTIALS, "t-1")
+    assert error.value.fate == "unknown"
+    for secret in (SID, "marker", server.url, "\\x", "zz"):
+        assert secret not in str(error.value), "the log is no place for upstream's ids and bytes"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_no_fault_puts_upstreams_session_id_into_the_log(fault: str) -> None:
+    script, _, _ = FAULTS[fault]
+    endless = any(isinstance(step, float) for step in script)
+    with FaultServer(*script) as server:
+        async with UpstreamClient(server.url, HASTY if endless else PATIENT) as client:
+            with pytest.raises(UpstreamError) as error:
+                await client.send(CREDENTIALS, "hi")
+    assert SID not in str(error.value)
+    assert str(error.value).isprintable()
+
+
+async def test_odd_but_readable_answers_are_read() -> None:
+    odd = [
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + whole(b'{"status": "processing"}'), Processing(None)),
+        (whole(b'{"status": "processing", "status": "complete", "message": null}'), Complete(None)),
+        (whole(b' \n{"status": "processing", "unknown": {"deep": [1]}}\n'), Processing(None)),
+        (whole(b'{"status": "complete"}', b"Content-Encoding: identity\r\n"), Complete(None)),
+    ]
+    for answer, state in odd:
+        with FaultServer(answer) as server:
+            async with UpstreamClient(server.url, PATIENT) as client:
+                assert await client.poll_task(CREDENTIALS, "t-1") == state
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "", "yesterday", None])
+async def test_a_moment_that_cannot_be_read_costs_no_message(moment: str | None) -> None:
+    upstream = Upstream(200, {"status": "complete", "message": MESSAGE | {"created_at": moment}})
+    state = await upstream.client.poll_task(CREDENTIALS, "t-1")
+    assert isinstance(state, Complete)
+    assert state.message is not None
+    assert (state.message.created_at, state.message.content) == (None, "Hi")
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        (b"Retry-After: 7\r\n", 7.0),
+        (b"Retry-After: Fri, 20 Nov 2026 12:00:30 GMT\r\nDate: Fri, 20 Nov 2026 12:00:00 GMT\r\n", 30.0),
+        (b"Retry-After: Fri, 20 Nov 2026 11:00:00 GMT\r\nDate: Fri, 20 Nov 2026 12:00:00 GMT\r\n", 0.0),
+        (b"Retry-After: Fri, 99 Nov 99999 12:00:30 GMT\r\nDate: x\r\n", None),
+        (b"Retry-After: Fri, 20 Nov 2026 12:00:30 GMT\r\nDate: Fri, 20 Nov 2026 12:00:00 -0000\r\n", None),
+        (b"Retry-After: 99999999999999999999\r\n", 999_999_999.0),
+        (b"Retry-After: \xb2\r\nX-RateLimit-Reset: 5\r\n", 5.0),
+        (b"", None),
+    ],
+)
+@pytest.mark.parametrize("call", ["send", "poll_messages"])
+async def test_a_429_over_the_wire_says_how_long_to_wait(call: str, headers: bytes, wait: float | None) -> None:
+    answer = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/html\r\n" + headers + b"Content-Length: 0\r\n\r\n"
+    with FaultServer(answer) as server:
+        async with UpstreamClient(server.url, PATIENT) as client:
+            with pytest.raises(UpstreamBusy) as error:
+                await CALLS[call](client)
+    assert (error.value.retry_after, error.value.fate) == (wait, "not_sent")
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_server_error_leaves_the_fate_open(call: str, status: int) -> None:
+    for answer in ((b"<h1>Oops</h1>", {"Content-Type": "text/html"}), ({"detail": "Oops"}, None), (b"", None)):
+        with pytest.raises(BadAnswer) as error:
+            await CALLS[call](Upstream(status, *answer).client)
+        assert error.value.fate == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("url", "file_id"),
+    [
+        ("https://ocs.example.com/api/files/12/content", "12"),
+        ("/api/files/12/content/", "12"),
+        ("https://evil.example/api/files/../../x/content", None),
+        ("https://ocs.example.com/api/files/12/content/more", None),
+        ("https://ocs.example.com/api/files/1%2f2/content", None),
+        ("http://[", None),
+        ("", None),
+    ],
+)
+async def test_of_an_attachments_address_only_the_id_is_taken(url: str, file_id: str | None) -> None:
+    message = MESSAGE | {"attachments": [{"name": "n" * 999, "content_url": url}]}
+    state = await Upstream(200, {"status": "complete", "message": message}).client.poll_task(CREDENTIALS, "t-1")
+    assert isinstance(state, Complete)
+    assert state.message is not None
+    (attachment,) = state.message.attachments
+    assert (attachment.file_id, len(attachment.name)) == (file_id, 255)

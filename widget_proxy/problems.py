@@ -128,7 +128,7 @@ def from_upstream(error: UpstreamError, site: str, *, send: bool = False) -> Pro
             problem = Problem(
                 "upstream_busy",
                 "The chat is busy just now. Please try again in a moment.",
-                headers={"Retry-After": str(math.ceil(min(max(seconds or 30, 1), 300)))},
+                headers={"Retry-After": str(math.ceil(min(max(30 if seconds is None else seconds, 1), 300)))},
             )
         case RequestRefused():
             logger.warning("site %s: upstream refuses the request: %s", site, error)

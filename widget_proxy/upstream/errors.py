@@ -19,11 +19,12 @@ Fate = Literal["not_sent", "unknown"]
 
 
 class UpstreamError(Exception):
-    """Base of all. The text is for the operator's log; visitors never read it."""
+    """Base of all. The text is for the operator's log; visitors never read it. Upstream may have had a hand in it, so
+    nothing in it ends a line or moves a terminal's cursor."""
 
     def __init__(self, text: str, *, fate: Fate = "not_sent") -> None:
         self.fate: Fate = fate
-        super().__init__(text)
+        super().__init__("".join(one if one.isprintable() else " " for one in text))
 
 
 class UpstreamUnreachable(UpstreamError):
