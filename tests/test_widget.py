@@ -661,6 +661,11 @@ def test_html_is_built_from_an_allow_list(modules: Visitor, given: str, built: s
             {"product_name": "Birk Side Table", "availability": "OutOfStock", "in_stock": False},
         ),
         ("strand-vase.html", {"product_name": "Strand Vase", "price": "42.50", "currency": "EUR"}),
+        ("skog-wool-throw.html", {"product_name": "Skog Wool Throw", "price": "129.00", "brand": "Nordlicht"}),
+        (
+            "klar-carafe.html",
+            {"product_name": "Klar Carafe", "availability": "LimitedAvailability", "in_stock": True},
+        ),
     ],
 )
 def test_a_product_page_is_understood(modules: Visitor, page: str, expected: dict[str, object]) -> None:
