@@ -1,5 +1,6 @@
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,12 +8,27 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser import ARGUMENTS, Stage, Visitor, visiting
-from tests.servers import FakeUpstream, Proxy
+from tests.servers import HOST, FakeUpstream, Proxy, Redis
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def _redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with Redis(tmp_path_factory.mktemp("redis") / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def redis(_redis_server: Redis) -> Redis:
+    """A Redis server, with nothing in it."""
+    with socket.create_connection((HOST, _redis_server.port)) as connection:
+        connection.sendall(b"FLUSHALL\r\n")
+        assert connection.recv(10) == b"+OK\r\n"
+    return _redis_server
 
 
 @pytest.fixture(scope="session")

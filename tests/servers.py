@@ -101,6 +101,17 @@ class Server:
         self.stop()
 
 
+class Redis(Server):
+    """A Redis server with nothing on disk."""
+
+    def __init__(self, log: Path) -> None:
+        port = free_port()
+        super().__init__([], port, log)
+        options = ["--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
+        self._command = ["redis-server", *options]
+        self.url = f"redis://{HOST}:{port}/0"
+
+
 class FakeUpstream(Server):
     """The fake Open Chat Studio, and what tests ask and order of it."""
 

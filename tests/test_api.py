@@ -427,7 +427,11 @@ def test_an_idempotency_key_is_short_and_printable(proxy: Proxy, upstream: FakeU
         ({"status": 401, "body": '{"detail": "Invalid widget embed key"}'}, 503, "misconfigured"),
         ({"status": 403, "body": '{"detail": "Origin not allowed"}'}, 503, "misconfigured"),
         (
-            {"status": 429, "body": '{"detail": "Rate limit exceeded."}', "headers": {"Retry-After": "7"}},
+            {
+                "status": 429,
+                "body": '{"detail": "Rate limit exceeded."}',
+                "headers": {"Retry-After": "7", "X-RateLimit-Remaining": "0"},
+            },
             503,
             "upstream_busy",
         ),

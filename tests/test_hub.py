@@ -81,7 +81,7 @@ async def world(**channel: Any) -> AsyncIterator[World]:
     broker = MemoryBroker(clock=elapsed)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
-        UpstreamClient("http://upstream.test", UpstreamSettings(), transport) as client,
+        UpstreamClient("http://upstream.test", UpstreamSettings(), transport, elapsed) as client,
         Hub(
             broker=broker,
             handles=Handles(["k" * 32], now),
@@ -110,9 +110,9 @@ async def test_message_polls_are_thirty_seconds_apart_however_many_listen() -> N
         async with anyio.create_task_group() as tabs:
             for tab in range(10):
                 tabs.start_soon(come_and_go, tab * 1.7)
-        assert len(w.asked("message_poll")) > 8
+        assert len(w.asked("message_poll")) >= 7
         assert min(w.gaps("message_poll")) >= 30.0
-        assert max(w.gaps("message_poll")) <= 36.0
+        assert max(w.gaps("message_poll")) <= 36.0 * 2, "in a session where nothing is said"
 
 
 async def test_the_first_look_at_the_history_is_at_once() -> None:
@@ -161,17 +161,17 @@ async def test_a_reply_that_task_and_history_both_bring_is_told_once() -> None:
         assert len(set(keys)) == len(keys) == 6
 
 
-async def test_polls_for_an_answer_grow_further_apart_the_longer_it_takes() -> None:
+async def test_polls_for_an_answer_are_dense_while_it_is_likely_and_rare_when_it_is_late() -> None:
     async with world() as w:
         session = await w.start()
         w.api.world.plans.append(Plan("at last", 60))
         await w.hub.send(session, "hello")
         await anyio.sleep(70)
         gaps = w.gaps("task_poll")
-        assert gaps == sorted(gaps)
-        assert gaps[0] == pytest.approx(0.25)
-        assert gaps[-1] == pytest.approx(3.0)
-        assert len(gaps) < 40
+        assert w.asked("task_poll")[0] > 0.2, "no answer is there at once"
+        assert max(gaps[:12]) < 0.35
+        assert gaps[-1] == pytest.approx(0.03 * 60, rel=0.1)
+        assert len(gaps) < 110
         assert (await w.names(session))[-1] == "done"
 
 
@@ -320,6 +320,7 @@ async def test_an_ended_session_is_told_and_refuses_messages() -> None:
         w.api.world.sessions[session.session_id].ended_at = now().timestamp()
         with pytest.raises(SessionEnded):
             await w.hub.send(session, "hello")
+        await anyio.sleep(0.1)
         assert {"status": "ended"} in [event.data for event in await w.log(session)]
 
 

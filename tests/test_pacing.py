@@ -1,23 +1,138 @@
-"""When to ask next, given times."""
+"""When to ask next, and whether there is room to, given times."""
+
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from widget_proxy.pacing import AnswerRhythm, Throttle, backoff, clamp_retry_after, next_message_poll
+from widget_proxy.pacing import (
+    Bucket,
+    Budget,
+    Purpose,
+    allowance_interval,
+    answer_stretch,
+    backoff,
+    clamp_retry_after,
+    jittered,
+    message_interval,
+    message_stretch,
+)
 
-RHYTHM = AnswerRhythm(shortest=0.25, longest=3.0, growth=0.15)
 CHANCE = st.floats(0, 1, exclude_max=True)
+LEVEL = st.floats(0, 1)
 
 
-@pytest.mark.parametrize(("waited", "wait"), [(0, 0.25), (1, 0.25), (4, 0.6), (10, 1.5), (20, 3.0), (10_000, 3.0)])
-def test_an_answer_is_asked_for_less_often_the_longer_it_takes(waited: float, wait: float) -> None:
-    assert RHYTHM.next_poll(waited) == pytest.approx(wait)
+@pytest.mark.parametrize(
+    ("text", "requests", "seconds"),
+    [("2000/5m", 2000, 300), ("1/s", 1, 1), (" 300/15s ", 300, 15), ("10/1.5h", 10, 5400), ("7/0.5s", 7, 0.5)],
+)
+def test_a_budget_is_a_number_over_a_time(text: str, requests: int, seconds: float) -> None:
+    assert Budget.parse(text) == Budget(requests, seconds)
 
 
-@given(CHANCE)
-def test_a_message_poll_is_never_early_and_not_much_late(chance: float) -> None:
-    assert 30.0 <= next_message_poll(30.0, chance) <= 33.0
+@pytest.mark.parametrize(
+    "text", ["", "2000", "2000/5", "0/5m", "-1/m", "1/0m", "2000/5 m", "x/m", "2000/5d", "1e9/m"]
+)
+def test_what_is_no_budget_says_how_one_is_written(text: str) -> None:
+    with pytest.raises(ValueError, match="Write it as 2000/5m"):
+        Budget.parse(text)
+
+
+@pytest.mark.parametrize("text", ["2000/5m", "2000/90s", "7/2h"])
+def test_a_budget_is_shown_as_it_is_written(text: str) -> None:
+    assert str(Budget.parse(text)) == text
+
+
+@given(
+    requests=st.integers(1, 5000),
+    seconds=st.floats(1, 3600),
+    waits=st.lists(st.floats(0, 200), min_size=1, max_size=300),
+    reserve=st.sampled_from(list(Purpose)),
+)
+def test_no_window_holds_more_than_the_budget_wherever_it_begins(
+    requests: int, seconds: float, waits: list[float], reserve: Purpose
+) -> None:
+    budget, now, taken = Budget(requests, seconds), 1000.0, list[float]()
+    bucket = Bucket(budget.capacity, now)
+    for wait in waits:
+        now += wait
+        for _ in range(5):
+            bucket, denied = bucket.take(budget, reserve.value, now)
+            if not denied:
+                taken.append(now)
+    for start in taken:
+        assert sum(start <= moment < start + seconds for moment in taken) <= max(requests, 1)
+
+
+def test_a_denied_request_may_go_after_the_wait_it_was_told() -> None:
+    budget, bucket = Budget(100, 100.0), Bucket(0.0, 50.0)
+    bucket, wait = bucket.take(budget, 0.0, 50.0)
+    assert wait == pytest.approx(1 / 0.9)
+    bucket, wait = bucket.take(budget, 0.0, 50.0 + wait)
+    assert wait == 0.0
+
+
+def test_what_is_left_goes_to_the_more_urgent_first() -> None:
+    budget, bucket = Budget(2000, 300.0), Bucket(200.0, 0.0)
+    spent = {}
+    for purpose in (Purpose.MESSAGES, Purpose.ANSWER, Purpose.SEND):
+        spent[purpose] = 0
+        while True:
+            bucket, wait = bucket.take(budget, purpose.value, 0.0)
+            if wait:
+                break
+            spent[purpose] += 1
+    assert spent == {Purpose.MESSAGES: 150, Purpose.ANSWER: 40, Purpose.SEND: 10}
+
+
+def test_a_clock_that_steps_back_gives_nothing_and_takes_nothing() -> None:
+    budget = Budget(100, 100.0)
+    bucket, _ = Bucket(5.0, 100.0).take(budget, 0.0, 40.0)
+    assert bucket.tokens == 4.0
+
+
+def test_after_a_pause_everybody_begins_slowly() -> None:
+    budget = Budget(2000, 300.0)
+    bucket = Bucket(200.0, 0.0).pause(0.0, 60.0).pause(1.0, 5.0)
+    assert bucket.take(budget, 0.0, 59.0)[1] == pytest.approx(1.0), "a shorter order does not undo a longer one"
+    assert bucket.take(budget, 0.0, 60.1)[0].level(budget) < 0.3
+
+
+@given(LEVEL, LEVEL)
+def test_the_fuller_the_budget_the_denser_the_polls(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert answer_stretch(low) >= answer_stretch(high) >= 1.0
+    assert message_stretch(low) >= message_stretch(high) >= 1.0
+
+
+def test_message_polls_give_way_before_answers_do() -> None:
+    assert (answer_stretch(1.0), message_stretch(1.0)) == (1.0, 1.0)
+    assert answer_stretch(0.7) == 1.0
+    assert message_stretch(0.7) == pytest.approx(2.09, rel=0.01)
+    assert message_stretch(0.4) > 15 > answer_stretch(0.4) > 3
+    assert answer_stretch(0.0) == 10.0
+    assert message_stretch(0.0) == pytest.approx(400)
+
+
+@pytest.mark.parametrize(("quiet", "interval"), [(0, 30), (119, 30), (120, 60), (299, 60), (300, 120), (1e9, 120)])
+def test_a_session_in_which_nothing_is_said_is_asked_after_less_often(quiet: float, interval: float) -> None:
+    assert message_interval(30.0, quiet) == interval
+
+
+@given(interval=st.floats(1, 3600), chance=CHANCE)
+def test_an_interval_is_never_undercut_and_not_much_longer(interval: float, chance: float) -> None:
+    assert interval <= jittered(interval, chance) <= interval * 1.1
+
+
+@pytest.mark.parametrize(
+    ("remaining", "reset", "interval"),
+    [(300, 300, 0), (151, 300, 0), (150, 240, 2), (50, 100, 5), (30, 60, 60), (0, 7, 7)],
+)
+def test_a_sessions_own_allowance_is_spread_when_half_of_it_is_gone(
+    remaining: int, reset: float, interval: float
+) -> None:
+    assert allowance_interval(300, remaining, reset) == pytest.approx(interval)
 
 
 @given(attempt=st.integers(1, 1000), chance=CHANCE)
@@ -29,42 +144,10 @@ def test_backoff_grows_to_its_bound_and_stays_jittered_there(attempt: int, chanc
 
 def test_backoff_doubles() -> None:
     assert [backoff(attempt, 0.999999) for attempt in range(1, 5)] == pytest.approx([0.5, 1, 2, 4], rel=1e-3)
+    assert all(later >= earlier for earlier, later in pairwise(backoff(attempt, 0.5) for attempt in range(1, 50)))
 
 
 @pytest.mark.parametrize(("told", "wait"), [(None, 30), (0, 1), (7, 7), (86_400, 300), (-5, 1)])
 def test_a_pause_is_what_upstream_said_within_reason(told: float | None, wait: float) -> None:
     assert clamp_retry_after(told, 0.0) == wait
     assert wait < clamp_retry_after(told, 0.99) <= wait * 1.1
-
-
-def test_a_shorter_pause_does_not_undo_a_longer_one() -> None:
-    throttle = Throttle()
-    assert throttle.wait(100.0) == 0.0
-    throttle.pause(100.0, 60.0)
-    throttle.pause(110.0, 5.0)
-    assert throttle.wait(120.0) == 40.0
-    assert throttle.wait(161.0) == 0.0
-
-
-@given(answered=st.floats(0, 300))
-def test_an_answer_is_late_by_a_small_share_of_its_time_and_costs_few_polls(answered: float) -> None:
-    now, polls = 0.0, 0
-    while now < answered:
-        now += RHYTHM.next_poll(now)
-        polls += 1
-    assert now - answered <= max(0.25, min(3.0, 0.15 * now))
-    assert polls <= 32 + answered / 3.0
-
-
-@given(interval=st.floats(1, 3600), chance=CHANCE)
-def test_an_interval_is_never_undercut(interval: float, chance: float) -> None:
-    assert next_message_poll(interval, chance) >= interval
-
-
-@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 300)), max_size=20), st.floats(0, 2e6))
-def test_a_pause_ends_when_the_longest_order_does(orders: list[tuple[float, float]], now: float) -> None:
-    throttle = Throttle()
-    for moment, seconds in orders:
-        throttle.pause(moment, seconds)
-    end = max((moment + seconds for moment, seconds in orders), default=0.0)
-    assert throttle.wait(now) == pytest.approx(max(0.0, end - now))

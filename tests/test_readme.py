@@ -8,7 +8,17 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from widget_proxy.config import Limits, Look, PacingSettings, ServerSettings, Settings, Site, Texts, UpstreamSettings
+from widget_proxy.config import (
+    Limits,
+    Look,
+    PacingSettings,
+    RedisSettings,
+    ServerSettings,
+    Settings,
+    Site,
+    Texts,
+    UpstreamSettings,
+)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -17,6 +27,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("server.", ServerSettings),
     ("upstream.", UpstreamSettings),
     ("pacing.", PacingSettings),
+    ("redis.", RedisSettings),
     ("sites.<name>.", Site),
     ("sites.<name>.look.", Look),
     ("sites.<name>.texts.", Texts),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +13,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from widget_proxy.bodies import MessageBody, StartBody, first_value, read_body
-from widget_proxy.broker import Broker
+from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.config import Settings, Site
 from widget_proxy.handles import AwaitedTask, ChatSession, HandleExpired, HandleInvalid, Handles
 from widget_proxy.hub import Hub
+from widget_proxy.hub.turns import SEND_PATIENCE
 from widget_proxy.messages import format_moment
 from widget_proxy.page_context import PageContextError, check_page_context, check_session_data, page_address
-from widget_proxy.problems import Problem, from_upstream
+from widget_proxy.problems import Problem, broker_unavailable, from_upstream
 from widget_proxy.stream import Streams, to_replay
 from widget_proxy.upstream import UpstreamError
+
+logger = logging.getLogger(__name__)
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _CURSOR = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -45,6 +49,8 @@ class Api:
         self._hub = hub
         self._broker = broker
         self._streams = streams
+        # A send waits for its turn, then for upstream; after that whoever sent it is gone.
+        self._send_seconds = settings.upstream.send_seconds + SEND_PATIENCE + 2.0
 
     def routes(self) -> list[Route]:
         """Every route of `v1`."""
@@ -254,7 +260,11 @@ class Api:
     async def _send_once(
         self, session: ChatSession, message: str, context: Mapping[str, Any] | None, key: str, fingerprint: str
     ) -> Response:
-        claim = await self._broker.claim_send(session.key, key, fingerprint)
+        try:
+            claim = await self._broker.claim_send(session.key, key, fingerprint, self._send_seconds)
+        except BrokerUnavailable as error:
+            # Without it nobody can tell whether this key was sent before.
+            raise broker_unavailable(fate="not_sent") from error
         if claim.state == "mismatch":
             raise Problem("bad_request", "This Idempotency-Key was used with another message.", status=422)
         if claim.state == "done" and claim.result is not None:
@@ -265,6 +275,8 @@ class Api:
             status=504,
             extra={"fate": "unknown"},
         )
+        if claim.state == "lost":
+            raise unknown
         settled = {"problem": unknown.body()}
         release = False
         try:
@@ -276,10 +288,13 @@ class Api:
         finally:
             # Whatever happened, a cancellation too: who comes with this key again must not send a second time.
             with anyio.CancelScope(shield=True):
-                if release:
-                    await self._broker.release_send(session.key, key)
-                else:
-                    await self._broker.settle_send(session.key, key, settled)
+                try:
+                    if release:
+                        await self._broker.release_send(session.key, key)
+                    else:
+                        await self._broker.settle_send(session.key, key, settled)
+                except BrokerUnavailable:
+                    logger.warning("session %s: a send's outcome could not be kept", session.key)
         return JSONResponse(answer, 202, _NO_STORE)
 
 

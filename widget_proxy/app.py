@@ -1,5 +1,6 @@
 """The one place where the parts are joined."""
 
+import resource
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp
 
 from widget_proxy.api import Api
 from widget_proxy.assets import widget_routes
+from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.broker.memory import MemoryBroker
 from widget_proxy.browser_gate import BrowserGate
 from widget_proxy.config import Settings, Site
@@ -17,7 +19,13 @@ from widget_proxy.handles import Handles
 from widget_proxy.hub import Hub
 from widget_proxy.messages import Event, Message, message_event
 from widget_proxy.pages import Pages
-from widget_proxy.problems import Problem, handle_crash, handle_http_exception, handle_problem
+from widget_proxy.problems import (
+    Problem,
+    handle_broker_unavailable,
+    handle_crash,
+    handle_http_exception,
+    handle_problem,
+)
 from widget_proxy.render import render
 from widget_proxy.stream import Streams
 from widget_proxy.upstream import UpstreamClient
@@ -33,17 +41,23 @@ def create_app(settings: Settings) -> ASGIApp:
     def client_of(site: Site) -> UpstreamClient:
         return clients[settings.upstream_of(site)]
 
-    broker = MemoryBroker()
+    broker = broker_of(settings)
     handles = Handles([key.get_secret_value() for key in settings.secret_key])
     hub = Hub(
         broker=broker,
         handles=handles,
         pacing=settings.pacing,
-        site_of=settings.sites.__getitem__,
+        site_of=settings.sites.get,
         client_of=client_of,
         present=present,
     )
-    streams = Streams(hub, broker, settings.server.heartbeat_seconds)
+    streams = Streams(
+        hub,
+        broker,
+        heartbeat=settings.server.heartbeat_seconds,
+        most=min(settings.server.streams, _room_for_streams()),
+        most_per_session=settings.server.streams_per_session,
+    )
     api = Api(settings, handles, hub, broker, streams)
     pages = Pages(settings)
 
@@ -52,9 +66,10 @@ def create_app(settings: Settings) -> ASGIApp:
         async with AsyncExitStack() as stack:
             for client in clients.values():
                 await stack.enter_async_context(client)
+            await stack.enter_async_context(broker)
             await stack.enter_async_context(hub)
             async with anyio.create_task_group() as group:
-                group.start_soon(streams.close_on_drain)
+                group.start_soon(streams.run)
                 yield
                 group.cancel_scope.cancel()
 
@@ -63,11 +78,28 @@ def create_app(settings: Settings) -> ASGIApp:
         exception_handlers={
             Problem: handle_problem,
             HTTPException: handle_http_exception,
+            BrokerUnavailable: handle_broker_unavailable,
             Exception: handle_crash,
         },
         lifespan=lifespan,
     )
     return BrowserGate(app, lambda origin: any(site.allows(origin) for site in settings.sites.values()))
+
+
+def broker_of(settings: Settings) -> Broker:
+    """Redis where it is configured, else this process's memory."""
+    if settings.redis.url is None:
+        return MemoryBroker()
+    # Only then: redis-py takes its time to load.
+    from widget_proxy.broker.redis import RedisBroker
+
+    return RedisBroker(settings.redis.url.get_secret_value(), prefix=settings.redis.prefix)
+
+
+def _room_for_streams() -> int:
+    """Four fifths of the file descriptors this process may have; the rest is for upstream and short requests."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft * 4 // 5
 
 
 def present(message: Message, key: str, task: str | None) -> Event:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import secrets
 import sys
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import anyio
 import click
 import uvicorn
+from starlette.types import ASGIApp
 
 from widget_proxy import __version__
 from widget_proxy.app import create_app
 from widget_proxy.check import check_sites
 from widget_proxy.config import ConfigError, Settings, load_settings
+from widget_proxy.config.sources import CONFIG_VARIABLE
 from widget_proxy.demo import run_demo
 
 config_option = click.option(
@@ -34,13 +37,27 @@ def main() -> None:
 @config_option
 @click.option("--host", help="Address to listen on. Default: server.host, 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on. Default: server.port, 8080.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
-def serve(config: Path | None, host: str | None, port: int | None, log_level: str) -> None:
-    """Serve the widget and its API."""
-    settings = _settings(config)
-    _log_to_stderr(log_level)
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that serve. Default: server.workers, 1.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Default: server.log_level, info."
+)
+def serve(
+    config: Path | None, host: str | None, port: int | None, workers: int | None, log_level: str | None
+) -> None:
+    """Serve the widget and its API. Several workers share what they know through Redis."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)  # the workers read it as well
+    if workers is not None:
+        os.environ["WIDGET_PROXY_SERVER__WORKERS"] = str(workers)
+    if log_level is not None:
+        os.environ["WIDGET_PROXY_SERVER__LOG_LEVEL"] = log_level
+    settings = _settings(None)
+    _log_to_stderr(settings.server.log_level)
+    _raise_file_limit()
     uvicorn.run(
-        create_app(settings),
+        "widget_proxy.cli:worker_app",
+        factory=True,
+        workers=settings.server.workers,
         host=host or settings.server.host,
         port=settings.server.port if port is None else port,
         log_config=None,
@@ -48,6 +65,20 @@ def serve(config: Path | None, host: str | None, port: int | None, log_level: st
         server_header=False,
         timeout_graceful_shutdown=int(settings.server.drain_seconds),
     )
+
+
+def worker_app() -> ASGIApp:
+    """The application of one worker, from the environment that `serve` left."""
+    settings = _settings(None)
+    _log_to_stderr(settings.server.log_level)
+    return create_app(settings)
+
+
+def _raise_file_limit() -> None:
+    """Every stream is an open file, and the usual soft limit of 1,024 is far below what a process can carry."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1_048_576
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @main.command()
@@ -95,5 +126,5 @@ def _log_to_stderr(level: str) -> None:
         level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     # These write whole addresses, which have upstream's session ids in them, and every chunk of every stream.
-    for noisy in ("httpx", "httpcore", "aiohttp", "sse_starlette", "asyncio"):
+    for noisy in ("httpx", "httpcore", "aiohttp", "sse_starlette", "asyncio", "redis", "markdown_it"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -48,11 +48,18 @@ class Event:
     """One thing to tell every stream of a session. `data` is JSON.
 
     `identity` says which events are the same thing: a broker publishes one of them only. None: each is its own.
+    `at` is for the hub, and no visitor's: when a failure was learned of.
     """
 
     name: EventName
     data: dict[str, Any] = field(default_factory=dict)
     identity: str | None = None
+    at: datetime | None = None
+
+    @property
+    def is_activity(self) -> bool:
+        """Whether something was said or done in the session; a session without activity is asked after less often."""
+        return self.name in {"message", "progress", "done"}
 
 
 def message_event(
@@ -81,12 +88,18 @@ def progress_event(task: str, content: str) -> Event:
     return Event("progress", {"task": task, "content": content})
 
 
-def done_event(task: str, status: Literal["complete", "failed", "timeout"], detail: str | None = None) -> Event:
+def done_event(
+    task: str,
+    status: Literal["complete", "failed", "timeout"],
+    detail: str | None = None,
+    *,
+    at: datetime | None = None,
+) -> Event:
     """The one end of an accepted message."""
     data = {"task": task, "status": status}
     if detail is not None:
         data["detail"] = detail
-    return Event("done", data, identity=done_identity(task))
+    return Event("done", data, identity=done_identity(task), at=at)
 
 
 def done_identity(task: str) -> str:

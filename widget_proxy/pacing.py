@@ -1,33 +1,134 @@
-"""When to ask upstream next. Pure: given times it answers times; it has no clock and draws no random number itself.
+"""When to ask upstream next, and whether there is room to. Pure: given times it answers times; it has no clock and
+draws no random number itself.
 
 All times are seconds. `chance` is a number from 0 up to 1 that the caller drew.
+
+Everybody draws from one bucket of requests for an upstream host. `level` is how full it is, from 0 to 1: the price of
+a request, which every worker sees. Sends go as long as there is one left, awaited answers are polled slower as it
+falls, and message polls stretch first.
 """
 
+import re
 from dataclasses import dataclass
+from enum import Enum
 
 RETRY_AFTER_SHORTEST = 1.0
 RETRY_AFTER_LONGEST = 300.0
 """Upstream's windows are five minutes long: nobody has to wait longer for the next one."""
 
+BURST = 0.1
+"""Share of the budget that may go at once. The bucket refills with the rest, so that no window, wherever it begins,
+holds more requests than the budget."""
+
 
 @dataclass(frozen=True, slots=True)
-class AnswerRhythm:
-    """How often to ask for an awaited answer: the wait grows with the time already waited, so that the answer is
-    late by a bounded share of it, and a long answer costs few requests more than a short one."""
+class Budget:
+    """How many requests an upstream host takes from us in a window of `seconds`."""
 
-    shortest: float
-    longest: float
-    growth: float
+    requests: int
+    seconds: float
 
-    def next_poll(self, waited: float) -> float:
-        """Seconds until the next poll for an answer awaited for `waited` seconds."""
-        return min(max(waited * self.growth, self.shortest), self.longest)
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """`2000/5m`: a number of requests, and a duration in s, m or h. Raises `ValueError`."""
+        matched = re.fullmatch(r"(\d{1,9})/(\d{0,6}(?:\.\d{1,3})?)([smh])", text.strip())
+        seconds = float(matched[2] or 1) * {"s": 1, "m": 60, "h": 3600}[matched[3]] if matched else 0.0
+        if matched is None or int(matched[1]) < 1 or seconds <= 0:
+            raise ValueError(f"{text!r} is not a number of requests over a time. Write it as 2000/5m")
+        return cls(int(matched[1]), seconds)
+
+    @property
+    def capacity(self) -> float:
+        """Most requests at once."""
+        return max(1.0, self.requests * BURST)
+
+    @property
+    def rate(self) -> float:
+        """Requests a second for ever."""
+        return max(self.requests - self.capacity, 0.5) / self.seconds
+
+    def __str__(self) -> str:
+        for seconds, letter in ((3600, "h"), (60, "m")):
+            if self.seconds % seconds == 0:
+                return f"{self.requests}/{self.seconds / seconds:g}{letter}"
+        return f"{self.requests}/{self.seconds:g}s"
 
 
-def next_message_poll(interval: float, chance: float) -> float:
-    """Seconds until the next look at the message list: `interval`, and up to a tenth more, so that sessions which
-    began together do not stay together. Never less: the interval is upstream's minimum."""
+class Purpose(Enum):
+    """What a request is for. The value is the share of the bucket that it leaves for the more urgent ones."""
+
+    SEND = 0.0
+    ANSWER = 0.05
+    MESSAGES = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The budget as it stands: `tokens` at moment `at`, and nothing before `paused_until`."""
+
+    tokens: float
+    at: float
+    paused_until: float = 0.0
+
+    def take(self, budget: Budget, reserve: float, now: float) -> tuple["Bucket", float]:
+        """Take one request and leave at least the share `reserve`: the bucket then, and 0; or as it is, and the
+        seconds until there will be one."""
+        if now < self.paused_until:
+            return self, self.paused_until - now
+        tokens = min(budget.capacity, self.tokens + max(0.0, now - self.at) * budget.rate)
+        refilled = Bucket(tokens, now, self.paused_until)
+        needed = 1.0 + reserve * (budget.capacity - 1.0)
+        if tokens < needed - 1e-9:
+            return refilled, (needed - tokens) / budget.rate
+        return Bucket(tokens - 1.0, now, self.paused_until), 0.0
+
+    def pause(self, now: float, seconds: float) -> "Bucket":
+        """Upstream ordered a pause for everybody who shares our address. A shorter order does not undo a longer one,
+        and afterwards everybody begins slowly: somebody had counted wrong."""
+        until = max(self.paused_until, now + seconds)
+        return Bucket(0.0, until, until)
+
+    def level(self, budget: Budget) -> float:
+        """How full it is, from 0 to 1."""
+        return self.tokens / budget.capacity
+
+
+def answer_stretch(level: float) -> float:
+    """How many times longer than usual an awaited answer's polls are apart: 1 with room, 10 at the bottom. Smooth, so
+    that it settles where as many are asked for as there are."""
+    missing = min(max((0.7 - level) / 0.6, 0.0), 1.0)
+    return 1.0 + 9.0 * missing**2
+
+
+def message_stretch(level: float) -> float:
+    """How many times longer than usual message polls are apart. They give way before answers do: 1 with the bucket
+    nearly full, 400 where it holds only what is kept for the others."""
+    room = (level - Purpose.MESSAGES.value) / (0.9 - Purpose.MESSAGES.value)
+    return 1.0 / min(max(room, 0.05), 1.0) ** 2
+
+
+def message_interval(shortest: float, quiet: float) -> float:
+    """Seconds between two message polls of a session in which nothing was said for `quiet` seconds. `shortest` is
+    upstream's minimum, 30 s; after 2 minutes it is doubled, after 5 doubled again."""
+    if quiet < 4 * shortest:
+        return shortest
+    return 2 * shortest if quiet < 10 * shortest else 4 * shortest
+
+
+def jittered(interval: float, chance: float) -> float:
+    """`interval` and up to a tenth more, so that sessions which began together do not stay together. Never less: an
+    interval may be upstream's minimum."""
     return interval * (1 + 0.1 * chance)
+
+
+def allowance_interval(limit: int, remaining: int, reset: float) -> float:
+    """Least seconds between two polls of a session whose own allowance upstream told: `remaining` of `limit` until
+    `reset` seconds from now. 0 with more than half of it left; then it is spread over the rest of the window, less a
+    tenth, which is the visitor's for sends."""
+    if remaining * 2 > limit:
+        return 0.0
+    spare = remaining - limit // 10
+    return reset / spare if spare > 0 else reset
 
 
 def backoff(attempt: int, chance: float, *, base: float = 0.5, longest: float = 15.0) -> float:
@@ -41,19 +142,4 @@ def clamp_retry_after(seconds: float | None, chance: float) -> float:
     """How long to pause after a 429: what upstream said, within reason, plus up to a tenth; 30 s where it said
     nothing."""
     told = 30.0 if seconds is None else min(max(seconds, RETRY_AFTER_SHORTEST), RETRY_AFTER_LONGEST)
-    return told * (1 + 0.1 * chance)
-
-
-class Throttle:
-    """A pause that upstream ordered for everybody who shares our address."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-
-    def pause(self, now: float, seconds: float) -> None:
-        """Ask nothing before `now + seconds`. A shorter order does not undo a longer one."""
-        self._until = max(self._until, now + seconds)
-
-    def wait(self, now: float) -> float:
-        """Seconds until asking is allowed again; 0 when it is."""
-        return max(0.0, self._until - now)
+    return jittered(told, chance)

@@ -28,7 +28,7 @@ from widget_proxy.upstream import (
 
 logger = logging.getLogger(__name__)
 
-# code -> status, title. The contract's list, and three for what HTTP itself can get wrong.
+# code -> status, title.
 CODES: Mapping[str, tuple[int, str]] = {
     "bad_request": (400, "The request is not understood"),
     "origin_not_allowed": (403, "This website may not use this chat"),
@@ -51,6 +51,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "upstream_unreachable": (503, "The assistant cannot be reached"),
     "upstream_error": (502, "The assistant did not answer as it should"),
     "upstream_busy": (503, "The assistant is busy"),
+    "unavailable": (503, "Chat is unavailable for a moment"),
     "misconfigured": (503, "Chat is unavailable"),
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The method is not allowed here"),
@@ -165,6 +166,16 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
         case _:
             detail = "The request cannot be read."
     return Problem(code, detail, status=error.status_code, headers=error.headers).response()
+
+
+async def handle_broker_unavailable(request: Request, error: Exception) -> Response:
+    """What several workers share cannot be reached; its own log line says so once."""
+    return broker_unavailable().response()
+
+
+def broker_unavailable(**extra: Any) -> Problem:
+    """Nothing was done; it can be tried again."""
+    return Problem("unavailable", UNAVAILABLE, headers={"Retry-After": "3"}, extra=extra)
 
 
 async def handle_crash(request: Request, error: Exception) -> Response:

@@ -1,21 +1,54 @@
-"""Server-Sent Events: a session's log, from a cursor, for as long as the reader stays."""
+"""Server-Sent Events: a session's log, from a cursor, for as long as the reader stays.
+
+An open stream is one task that waits for its reader to leave, and an entry in a list; what there is to write is
+written by a short-lived task when the log rings, and heartbeats are one timer for all. sse-starlette encodes the
+events and tells when the server is to exit; its response runs four tasks a stream, which cost more than everything
+else here together.
+"""
 
 import json
+import logging
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import anyio
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from anyio.abc import TaskGroup
+from sse_starlette import ServerSentEvent
+from sse_starlette.sse import AppStatus
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from widget_proxy.broker import Broker, Entry
+from widget_proxy.broker import Broker, Entry, Subscription
 from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.hub import Hub
+from widget_proxy.problems import Problem
+
+logger = logging.getLogger(__name__)
 
 RETRY_MILLISECONDS = (1000, 3000)
 """After a broken stream a reader waits somewhere in between, so that they do not all return at once."""
 
 SEND_SECONDS = 30.0
 """A reader that takes nothing for this long is dropped; it resumes from its cursor."""
+
+EXIT_LOOK_SECONDS = 0.1
+"""How often it is looked whether the server is to exit."""
+
+BEATS = 15
+"""Parts in which heartbeats go out, so that ten thousand are not written at one moment."""
+
+CHUNK_BYTES = 65_536
+"""A replay goes out in pieces of about this size."""
+
+_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),
+    (b"x-content-type-options", b"nosniff"),
+)
+_HEARTBEAT = b":\n\n"
 
 
 def to_replay(backlog: Sequence[Entry], replay_from: int, awaited: Collection[str]) -> list[Entry]:
@@ -48,86 +81,247 @@ def to_replay(backlog: Sequence[Entry], replay_from: int, awaited: Collection[st
 
 
 class Streams:
-    """Makes the streaming answers. `drain` is set when the process is told to go."""
+    """All open streams of this process. Run `run` beside the application."""
 
     def __init__(
-        self, hub: Hub, broker: Broker, heartbeat: float, chance: Callable[[], float] = random.random
+        self,
+        hub: Hub,
+        broker: Broker,
+        *,
+        heartbeat: float,
+        most: int,
+        most_per_session: int,
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        self._hub = hub
-        self._broker = broker
+        self.hub = hub
+        self.broker = broker
+        self.draining = False
         self._heartbeat = heartbeat
+        self._most = most
+        self._most_per_session = most_per_session
         self._chance = chance
-        self.drain = anyio.Event()
+        self._open: dict[EventStream, None] = {}
+        self._per_session: Counter[str] = Counter()
+        self._group: TaskGroup | None = None
 
-    def session(self, session: ChatSession, cursor: str | None, tasks: Sequence[AwaitedTask]) -> EventSourceResponse:
+    def session(self, session: ChatSession, cursor: str | None, tasks: Sequence[AwaitedTask]) -> "EventStream":
         """The stream of a session."""
-        return self._response(self._session_events(session, cursor, tasks))
+        return EventStream(self, session, cursor, tasks)
 
-    def task(self, session: ChatSession, task: AwaitedTask) -> EventSourceResponse:
+    def task(self, session: ChatSession, task: AwaitedTask) -> "EventStream":
         """The stream of one answer; it ends with the answer."""
-        return self._response(self._task_events(session, task))
+        return EventStream(self, session, None, (task,), only=task.ref)
 
-    async def close_on_drain(self) -> None:
-        """Ends every stream once `drain` is set, with a last event on each. Run it beside the application."""
-        await self.drain.wait()
-        self._broker.close_subscribers()
+    async def run(self) -> None:
+        """For ever: heartbeats, and the end of every stream once the server is to exit, with a last event on each."""
+        async with anyio.create_task_group() as self._group:
+            self._group.start_soon(self._beat)
+            while not AppStatus.should_exit:  # noqa: ASYNC110 # a signal handler sets it, which knows no event
+                await anyio.sleep(EXIT_LOOK_SECONDS)
+            self.draining = True
+            self.broker.close_subscribers()
 
-    async def _session_events(
-        self, session: ChatSession, cursor: str | None, tasks: Sequence[AwaitedTask]
-    ) -> AsyncIterator[ServerSentEvent]:
-        yield self._retry()
-        # Within the generator: a response that never runs must not leave a watcher behind.
-        async with self._hub.watch(session), self._broker.subscribe(session.key, cursor) as subscription:
-            for task in tasks:
-                await self._hub.await_answer(session, task)
-            backlog = subscription.backlog
-            for entry in to_replay(backlog, subscription.replay_from, {task.ref for task in tasks}):
-                yield _encode(entry)
-            if any(entry.event.name == "ready" for entry in backlog):
-                yield _ready(backlog[-1])
-            async for entry in subscription.live():
-                yield _ready(entry) if entry.event.name == "ready" else _encode(entry)
-                if entry.event.name == "session" and entry.event.data["status"] == "expired":
-                    break
-        yield self._retry()
+    async def _beat(self) -> None:
+        while True:
+            streams = list(self._open)
+            for part in range(BEATS):
+                await anyio.sleep(self._heartbeat / BEATS)
+                for stream in streams[part::BEATS]:
+                    stream.beat()
 
-    async def _task_events(self, session: ChatSession, task: AwaitedTask) -> AsyncIterator[ServerSentEvent]:
-        async with self._broker.subscribe(session.key, None) as subscription:
-            await self._hub.await_answer(session, task)
-            for entry in to_replay(subscription.backlog, 0, {task.ref}):
-                if entry.event.data.get("task") == task.ref:
-                    yield _encode(entry)
-                    if entry.event.name == "done":
-                        return
-            async for entry in subscription.live():
-                if entry.event.data.get("task") == task.ref:
-                    yield _encode(entry)
-                    if entry.event.name == "done":
-                        return
-        yield self._retry()
+    def enter(self, stream: "EventStream") -> None:
+        """Count a stream in. Raises `Problem` where there are too many."""
+        key = stream.session.key
+        if self.draining or len(self._open) >= self._most:
+            if not self.draining:
+                logger.warning("%d streams are open, as many as server.streams allows", len(self._open))
+            raise Problem("unavailable", "There are too many visitors just now.", headers=self._try_again())
+        if self._per_session[key] >= self._most_per_session:
+            raise Problem("too_many_requests", "This conversation is open too many times.", headers=self._try_again())
+        self._open[stream] = None
+        self._per_session[key] += 1
 
-    def _response(self, events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
-        return EventSourceResponse(
-            events,
-            headers={"Cache-Control": "no-store, no-transform", "X-Content-Type-Options": "nosniff"},
-            ping=self._heartbeat,
-            ping_message_factory=lambda: ServerSentEvent(comment="", sep="\n"),
-            sep="\n",
-            send_timeout=SEND_SECONDS,
-            shutdown_event=self.drain,
-            shutdown_grace_period=5,
-        )
+    def leave(self, stream: "EventStream") -> None:
+        """Undoes `enter`."""
+        del self._open[stream]
+        key = stream.session.key
+        self._per_session[key] -= 1
+        if not self._per_session[key]:
+            del self._per_session[key]
 
-    def _retry(self) -> ServerSentEvent:
+    def write(self, writer: Callable[[], Any]) -> None:
+        """Run a stream's writer."""
+        if self._group is None:
+            raise RuntimeError("streams are not running: run `Streams.run` beside the application")
+        self._group.start_soon(writer)
+
+    def retry(self) -> bytes:
+        """Tells a reader how long to wait before it comes back."""
         shortest, longest = RETRY_MILLISECONDS
-        return ServerSentEvent(retry=int(shortest + (longest - shortest) * self._chance()), sep="\n")
+        return ServerSentEvent(retry=int(shortest + (longest - shortest) * self._chance()), sep="\n").encode()
+
+    def _try_again(self) -> dict[str, str]:
+        return {"Retry-After": str(2 + int(8 * self._chance()))}
 
 
-def _encode(entry: Entry) -> ServerSentEvent:
-    event = entry.event
-    data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"))
-    return ServerSentEvent(data, event=event.name, id=entry.cursor if event.name == "message" else None, sep="\n")
+class EventStream(Response):
+    """One open stream, as an ASGI response. `only`: events of this task, to its end."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        session: ChatSession,
+        cursor: str | None,
+        tasks: Sequence[AwaitedTask],
+        only: str | None = None,
+    ) -> None:
+        # Not the base's: it would keep a body, and headers of each stream's own.
+        self.session = session
+        self._streams = streams
+        self._cursor = cursor
+        self._tasks = tasks
+        self._only = only
+        self._send: Send | None = None
+        self._subscription: Subscription | None = None
+        self._scope = anyio.CancelScope()
+        self._writing = False
+        self._over = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)}
+        if scope["method"] == "HEAD":
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
+            return
+        self._streams.enter(self)
+        try:
+            async with self._streams.broker.subscribe(self.session.key, self._cursor) as subscription:
+                await send(start)
+                await self._stay(subscription, receive, send)
+        finally:
+            self._streams.leave(self)
+
+    async def _stay(self, subscription: Subscription, receive: Receive, send: Send) -> None:
+        self._send = send
+        await self._write(self._streams.retry())
+        # Only with somebody there to read: a response that never runs leaves no listener behind.
+        listening = self._streams.hub.listen(self.session) if self._only is None else None
+        try:
+            with self._scope:
+                for task in self._tasks:
+                    await self._streams.hub.await_answer(self.session, task)
+                await self._replay(subscription)
+                self._subscription = subscription
+                subscription.on_change(self._ring)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+        finally:
+            self._subscription = None
+            if listening is not None:
+                self._streams.hub.listen_no_more(listening)
+
+    def beat(self) -> None:
+        """Send a heartbeat, unless something is being written anyway."""
+        if self._subscription is not None and not self._writing:
+            self._writing = True
+            self._streams.write(self._write_heartbeat)
+
+    async def _replay(self, subscription: Subscription) -> None:
+        backlog = subscription.backlog
+        entries = to_replay(backlog, subscription.replay_from, {task.ref for task in self._tasks})
+        last_ready = [Entry(backlog[-1].cursor, one.event) for one in backlog if one.event.name == "ready"][-1:]
+        for chunk in _chunks(self._wires([*entries, *last_ready])):
+            await self._write(chunk)
+        subscription.backlog = ()
+        self._tasks = ()
+        if self._over:
+            await self._finish()
+
+    def _wires(self, entries: Sequence[Entry]) -> Iterator[bytes]:
+        """The entries this stream tells, encoded, up to the one that ends it."""
+        for entry in entries:
+            event = entry.event
+            if self._over or (self._only is not None and event.data.get("task") != self._only):
+                continue
+            yield _wire(entry)
+            if self._only is not None:
+                self._over = event.name == "done"
+            elif event.name == "session" and event.data["status"] == "expired":
+                self._over = True
+
+    def _ring(self) -> None:
+        if not self._writing and self._subscription is not None:
+            self._writing = True
+            self._streams.write(self._write_news)
+
+    async def _write_news(self) -> None:
+        try:
+            while (subscription := self._subscription) is not None:
+                entries = subscription.take()
+                for chunk in _chunks(self._wires(entries)):
+                    await self._write(chunk)
+                if self._over or subscription.closed:
+                    await self._finish()
+                    return
+                if not entries:
+                    return
+        finally:
+            self._writing = False
+
+    async def _write_heartbeat(self) -> None:
+        try:
+            await self._write(_HEARTBEAT)
+        finally:
+            self._writing = False
+        self._ring()  # what came meanwhile
+
+    async def _finish(self) -> None:
+        """End the response: the reader comes back, unless it was told that all is said."""
+        if self._send is None:
+            return
+        last = b"" if self._over else self._streams.retry()
+        with anyio.move_on_after(SEND_SECONDS):
+            await self._send({"type": "http.response.body", "body": last})
+        self._leave()
+
+    async def _write(self, chunk: bytes) -> None:
+        if self._send is None:
+            return
+        with anyio.move_on_after(SEND_SECONDS) as limit:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if limit.cancelled_caught:
+            logger.warning(
+                "session %s: a reader took nothing for %g s and is dropped", self.session.key, SEND_SECONDS
+            )
+            self._leave()
+
+    def _leave(self) -> None:
+        self._send = None
+        self._scope.cancel()
+
+    __hash__ = object.__hash__
 
 
-def _ready(entry: Entry) -> ServerSentEvent:
-    return ServerSentEvent(json.dumps({"cursor": entry.cursor}), event="ready", sep="\n")
+def _chunks(wires: Iterator[bytes]) -> Iterator[bytes]:
+    """Joined to pieces of about `CHUNK_BYTES`."""
+    parts: list[bytes] = []
+    size = 0
+    for wire in wires:
+        parts.append(wire)
+        size += len(wire)
+        if size >= CHUNK_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
+def _wire(entry: Entry) -> bytes:
+    """The event as it goes down the socket; made once for all who read it."""
+    if entry.wire is None:
+        event = entry.event
+        data = {"cursor": entry.cursor} if event.name == "ready" else event.data
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        cursor = entry.cursor if event.name == "message" else None
+        entry.wire = ServerSentEvent(text, event=event.name, id=cursor, sep="\n").encode()
+    return entry.wire

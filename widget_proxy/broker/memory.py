@@ -1,23 +1,30 @@
 """The broker of a single process, and the readable specification of any other."""
 
+import copy
 import secrets
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import anyio
 
-from widget_proxy.broker import Entry, SendClaim
+from widget_proxy.broker import (
+    KEPT_EVENTS,
+    KEPT_IDENTITIES,
+    KEPT_SECONDS,
+    TAKEOVER_SHARE,
+    Allowance,
+    Entry,
+    MessagePoll,
+    PendingAnswer,
+    SendClaim,
+)
+from widget_proxy.broker.log import Log, LogSubscription
 from widget_proxy.messages import Event
-
-KEPT_EVENTS = 2000
-"""Entries a log keeps. A reader that falls further behind is closed and starts over from upstream's history."""
-
-KEPT_SECONDS = 3600.0
-"""How long a log nobody reads is kept. After that, upstream's history is read again."""
+from widget_proxy.pacing import Bucket, Budget
 
 KEPT_SENDS = 200
 """Idempotency keys remembered per session. One still being sent is never forgotten: others wait for it."""
@@ -26,155 +33,210 @@ KEPT_SENDS = 200
 @dataclass(slots=True)
 class _Send:
     fingerprint: str
+    deadline: float
     result: dict[str, Any] | None = None
     settled: anyio.Event = field(default_factory=anyio.Event)
 
 
 @dataclass(slots=True)
-class _Log:
+class _Session:
+    log: Log
     epoch: str
     used: float
-    first: int = 0  # position of entries[0]
-    entries: deque[Entry] = field(default_factory=deque)
-    identities: set[str] = field(default_factory=set)
-    changed: anyio.Event = field(default_factory=anyio.Event)
-    readers: int = 0
+    active: float
+    identities: dict[str, None] = field(default_factory=dict)  # in order of arrival
     polled: float | None = None
-    sends: OrderedDict[str, _Send] = field(default_factory=OrderedDict)
+    polled_by: str | None = None
+    sends: OrderedDict[str, _Send] | None = None
 
-    @property
-    def end(self) -> int:
-        return self.first + len(self.entries)
-
-    def position_after(self, cursor: str | None) -> int:
-        """Position of the first entry after `cursor`; the log's first where it is not ours or too old."""
+    def index_after(self, cursor: str | None) -> int:
+        """Index of the first kept entry after `cursor`; 0 where it is not ours or too old."""
         epoch, _, number = (cursor or "").partition("-")
         if epoch != self.epoch or not number.isascii() or not number.isdigit() or len(number) > 12:
-            return self.first
+            return 0
         position = int(number) + 1
-        return position if self.first <= position <= self.end else self.first
+        return position - self.log.first if self.log.first <= position <= self.log.end else 0
 
-    def wake(self) -> None:
-        self.changed.set()
-        self.changed = anyio.Event()
+
+@dataclass(slots=True)
+class _Attended:
+    answer: PendingAnswer
+    worker: str | None
+    until: float
 
 
 class MemoryBroker:
-    """Logs in this process's memory. `clock` gives seconds that only grow."""
+    """Everything in this process's memory. `clock` gives seconds that only grow."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, kept_events: int = KEPT_EVENTS) -> None:
         self._clock = clock
         self._kept_events = kept_events
-        self._logs: OrderedDict[str, _Log] = OrderedDict()
+        self._worker = "this"
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._answers: dict[str, _Attended] = {}
+        self._buckets: dict[str, Bucket] = {}
         self._closing = False
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        self.close_subscribers()
+
+    def beside(self, worker: str) -> "MemoryBroker":
+        """The same broker as another worker would see it."""
+        other = copy.copy(self)
+        other._worker = worker
+        return other
+
+    # The log
+
     async def publish(self, session: str, events: Sequence[Event]) -> None:
-        log = self._log(session)
+        state = self._session(session)
+        fresh: list[Entry] = []
         for event in events:
             if event.identity is not None:
-                if event.identity in log.identities:
+                if event.identity in state.identities:
                     continue
-                log.identities.add(event.identity)
-            log.entries.append(Entry(f"{log.epoch}-{log.end}", event))
-        while len(log.entries) > self._kept_events:
-            # Its identity stays known: the hub may learn of the same message once more.
-            log.entries.popleft()
-            log.first += 1
-        log.wake()
+                state.identities[event.identity] = None
+            if event.is_activity:
+                state.active = self._clock()
+            fresh.append(Entry(f"{state.epoch}-{state.log.end + len(fresh)}", event))
+        while len(state.identities) > KEPT_IDENTITIES:
+            del state.identities[next(iter(state.identities))]
+        if fresh:
+            state.log.append(fresh)
 
     async def is_published(self, session: str, identity: str) -> bool:
-        return identity in self._log(session).identities
+        return identity in self._session(session).identities
+
+    async def entries(self, session: str) -> Sequence[Entry]:
+        return tuple(self._session(session).log.entries)
 
     @asynccontextmanager
-    async def subscribe(self, session: str, after: str | None) -> AsyncIterator["MemorySubscription"]:
-        log = self._log(session)
-        log.readers += 1
+    async def subscribe(self, session: str, after: str | None) -> AsyncIterator[LogSubscription]:
+        state = self._session(session)
+        subscription = state.log.subscribe(state.index_after(after))
         try:
-            yield MemorySubscription(self, log, after)
+            yield subscription
         finally:
-            log.readers -= 1
-            log.used = self._clock()
+            state.log.unsubscribe(subscription)
+            state.used = self._clock()
 
-    async def claim_message_poll(self, session: str, interval: float) -> float:
-        log = self._log(session)
+    def close_subscribers(self) -> None:
+        self._closing = True
+        for state in self._sessions.values():
+            state.log.close()
+
+    # Who polls the message list
+
+    async def claim_message_poll(self, session: str, interval: float, *, ask_only: bool = False) -> MessagePoll:
+        state, now = self._session(session), self._clock()
+        quiet = now - state.active
+        if state.polled is not None:
+            due = state.polled + interval
+            if state.polled_by not in {None, self._worker}:
+                due += interval * TAKEOVER_SHARE
+            if now < due:
+                return MessagePoll(due - now, quiet)
+        if not ask_only:
+            state.polled, state.polled_by = now, self._worker
+        return MessagePoll(0.0, quiet)
+
+    # Who polls for an answer
+
+    async def attend_answer(self, session: str, answer: PendingAnswer, seconds: float) -> bool:
+        attended = self._answers.setdefault(answer.ref, _Attended(answer, None, 0.0))
+        if attended.worker not in {None, self._worker} and attended.until > self._clock():
+            return False
+        attended.worker, attended.until = self._worker, self._clock() + seconds
+        self._session(session).active = self._clock()
+        return True
+
+    async def keep_answer(self, ref: str, seconds: float) -> bool:
+        attended = self._answers.get(ref)
+        if attended is None or attended.worker != self._worker:
+            return False
+        attended.until = self._clock() + seconds
+        return True
+
+    async def leave_answer(self, ref: str) -> None:
+        attended = self._answers.get(ref)
+        if attended is not None and attended.worker == self._worker:
+            attended.worker = None
+
+    async def finish_answer(self, ref: str) -> None:
+        self._answers.pop(ref, None)
+
+    async def unattended_answers(self) -> Sequence[PendingAnswer]:
         now = self._clock()
-        if log.polled is not None and now - log.polled < interval:
-            return interval - (now - log.polled)
-        log.polled = now
-        return 0.0
+        free = [one for one in self._answers.values() if one.worker is None or one.until <= now]
+        return [one.answer for one in sorted(free, key=lambda one: one.until)]
 
-    async def claim_send(self, session: str, key: str, fingerprint: str) -> SendClaim:
-        log = self._log(session)
-        while (send := log.sends.get(key)) is not None:
+    # Sends
+
+    async def claim_send(self, session: str, key: str, fingerprint: str, seconds: float) -> SendClaim:
+        state = self._session(session)
+        sends = state.sends = OrderedDict() if state.sends is None else state.sends
+        while (send := sends.get(key)) is not None:
             if send.fingerprint != fingerprint:
                 return SendClaim("mismatch")
             if send.result is not None:
                 return SendClaim("done", send.result)
-            await send.settled.wait()
-        log.sends[key] = _Send(fingerprint)
-        settled = [key for key, send in log.sends.items() if send.result is not None]
-        for oldest in settled[: max(0, len(log.sends) - KEPT_SENDS)]:
-            del log.sends[oldest]
+            with anyio.move_on_after(send.deadline - self._clock()):
+                await send.settled.wait()
+            if not send.settled.is_set() and self._clock() >= send.deadline:
+                return SendClaim("lost")
+        sends[key] = _Send(fingerprint, self._clock() + seconds)
+        settled = [key for key, send in sends.items() if send.result is not None]
+        for oldest in settled[: max(0, len(sends) - KEPT_SENDS)]:
+            del sends[oldest]
         return SendClaim("new")
 
     async def settle_send(self, session: str, key: str, result: dict[str, Any]) -> None:
-        if (send := self._log(session).sends.get(key)) is not None:
+        sends = self._session(session).sends
+        if sends is not None and (send := sends.get(key)) is not None:
             send.result = result
             send.settled.set()
 
     async def release_send(self, session: str, key: str) -> None:
-        if (send := self._log(session).sends.pop(key, None)) is not None:
+        sends = self._session(session).sends
+        if sends is not None and (send := sends.pop(key, None)) is not None:
             send.settled.set()
 
-    def close_subscribers(self) -> None:
-        self._closing = True
-        for log in self._logs.values():
-            log.wake()
+    # The budget
 
-    @property
-    def closing(self) -> bool:
-        """Whether the process drains."""
-        return self._closing
-
-    def _log(self, session: str) -> _Log:
+    async def spend(self, upstream: str, budget: Budget, reserve: float) -> Allowance:
         now = self._clock()
-        if (log := self._logs.get(session)) is None:
+        bucket = self._buckets.get(upstream) or Bucket(budget.capacity, now)
+        bucket, wait = bucket.take(budget, reserve, now)
+        self._buckets[upstream] = bucket
+        return Allowance(wait, bucket.level(budget))
+
+    async def pause(self, upstream: str, budget: Budget, seconds: float) -> None:
+        now = self._clock()
+        bucket = self._buckets.get(upstream) or Bucket(budget.capacity, now)
+        self._buckets[upstream] = bucket.pause(now, seconds)
+
+    # Sessions
+
+    def _session(self, session: str) -> _Session:
+        now = self._clock()
+        if (state := self._sessions.get(session)) is None:
             self._drop_unused(now)
-            log = self._logs[session] = _Log(epoch=secrets.token_hex(6), used=now)
-        log.used = now
-        self._logs.move_to_end(session)
-        return log
+            state = self._sessions[session] = _Session(Log(kept=self._kept_events), secrets.token_hex(6), now, now)
+            state.log.closed = self._closing
+        state.used = now
+        self._sessions.move_to_end(session)
+        return state
 
     def _drop_unused(self, now: float) -> None:
         """Oldest first, so that a creation pays for what has fallen due since the last one."""
-        for session, log in list(self._logs.items()):
-            if now - log.used < KEPT_SECONDS:
+        for session, state in list(self._sessions.items()):
+            if now - state.used < KEPT_SECONDS:
                 break
-            if log.readers == 0:
-                del self._logs[session]
+            if state.log.readers == 0:
+                del self._sessions[session]
             else:
-                log.used = now
-                self._logs.move_to_end(session)
-
-
-class MemorySubscription:
-    """A place in one log. It holds no copy of what is to come, so a slow reader costs nothing."""
-
-    def __init__(self, broker: MemoryBroker, log: _Log, after: str | None) -> None:
-        self._broker = broker
-        self._log = log
-        self._next = log.end
-        self.backlog: Sequence[Entry] = tuple(log.entries)
-        self.replay_from = log.position_after(after) - log.first
-
-    async def live(self) -> AsyncIterator[Entry]:
-        log = self._log
-        while not self._broker.closing:
-            if self._next < log.first:
-                return
-            if self._next < log.end:
-                entry = log.entries[self._next - log.first]
-                self._next += 1
-                yield entry
-            else:
-                await log.changed.wait()
+                state.used = now
+                self._sessions.move_to_end(session)

@@ -5,10 +5,20 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from widget_proxy.config.origins import OriginPattern, check_upstream_url, is_loopback
+from widget_proxy.pacing import Budget
 
 SITE_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
@@ -30,6 +40,14 @@ def _origin_patterns(value: object) -> object:
     return value
 
 
+def _budget(value: object) -> object:
+    if isinstance(value, Budget):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("it is no text. Write it as 2000/5m")  # noqa: TRY004 # pydantic wants this one
+    return Budget.parse(value)
+
+
 def _one_or_many(value: object) -> object:
     return _split_commas(value) if isinstance(value, str) else value
 
@@ -48,6 +66,7 @@ def _mistake(key: str, text: str) -> PydanticCustomError:
 
 
 Origins = Annotated[tuple[OriginPattern, ...], BeforeValidator(_origin_patterns), Field(min_length=1)]
+RequestBudget = Annotated[Budget, BeforeValidator(_budget)]
 UpstreamUrl = Annotated[
     str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
 ]
@@ -84,6 +103,17 @@ class ServerSettings(_Section):
     drain_seconds: float = Field(
         8.0, gt=0, le=60, description="How long running requests may take to end after SIGTERM."
     )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve. More than one need Redis.")
+    streams: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Streams open at once, a process. Bounded as well by four fifths of its file descriptors.",
+    )
+    streams_per_session: int = Field(
+        20, ge=1, le=10_000, description="Streams open at once on one session, a process."
+    )
 
 
 class UpstreamSettings(_Section):
@@ -108,17 +138,19 @@ class PacingSettings(_Section):
         gt=0,
         description="Least time between two message polls of a session. Below 30 only for a local upstream.",
     )
+    budget: RequestBudget = Field(
+        Budget(2000, 300.0),
+        description="Requests one upstream host takes from this address, all workers together, such as `2000/5m`.",
+    )
     answer_poll_shortest: float = Field(
-        0.25, gt=0, le=60, description="Shortest wait between two polls for an awaited answer, in seconds."
+        0.25,
+        gt=0,
+        le=60,
+        description="Wait between two polls for an awaited answer, in seconds, where answers usually come and the "
+        "budget has room.",
     )
     answer_poll_longest: float = Field(
-        3.0, gt=0, le=60, description="Longest wait between two polls for an awaited answer, in seconds."
-    )
-    answer_poll_growth: float = Field(
-        0.15,
-        ge=0,
-        le=1,
-        description="The wait is this share of the time already waited, between the two bounds above.",
+        10.0, gt=0, le=60, description="Longest wait between two polls for an awaited answer, in seconds."
     )
     answer_deadline_seconds: float = Field(
         300.0, gt=0, le=3600, description="After this an answer counts as not coming. A late one still appears."
@@ -129,6 +161,24 @@ class PacingSettings(_Section):
         if self.answer_poll_shortest > self.answer_poll_longest:
             raise ValueError("answer_poll_shortest is longer than answer_poll_longest. Swap them")
         return self
+
+
+class RedisSettings(_Section):
+    """What several workers share. Without it there is one process, and its memory."""
+
+    url: SecretStr | None = Field(
+        None, description="Such as `redis://127.0.0.1:6379/0`. Transcripts pass through it: keep it private."
+    )
+    prefix: str = Field(
+        "widget-proxy", pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="Begins every key, where Redis is shared."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("it does not begin with redis://, rediss:// or unix://")
+        return url
 
 
 class Look(_Section):
@@ -190,7 +240,18 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     pacing: PacingSettings = PacingSettings()
+    redis: RedisSettings = RedisSettings()
     sites: dict[str, Site] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _workers_share_a_broker(self) -> Self:
+        if self.server.workers > 1 and self.redis.url is None:
+            raise _mistake(
+                "server.workers",
+                f"it is {self.server.workers}, and several workers have to share what they know. "
+                "Set WIDGET_PROXY_REDIS_URL or redis.url to a Redis server, or serve with one worker",
+            )
+        return self
 
     @model_validator(mode="after")
     def _each_site_has_an_upstream(self) -> Self:

@@ -19,6 +19,7 @@ from widget_proxy.config.settings import (
     Limits,
     Look,
     PacingSettings,
+    RedisSettings,
     ServerSettings,
     Settings,
     Site,
@@ -36,6 +37,7 @@ _KeyPath = tuple[str, ...]
 SHORT_VARIABLES: Mapping[str, _KeyPath] = {
     "WIDGET_PROXY_SECRET_KEY": ("secret_key",),
     "WIDGET_PROXY_UPSTREAM_URL": ("upstream", "url"),
+    "WIDGET_PROXY_REDIS_URL": ("redis", "url"),
     "WIDGET_PROXY_CHATBOT_ID": ("sites", DEFAULT_SITE, "chatbot_id"),
     "WIDGET_PROXY_EMBED_KEY": ("sites", DEFAULT_SITE, "embed_key"),
     "WIDGET_PROXY_ALLOWED_ORIGINS": ("sites", DEFAULT_SITE, "allowed_origins"),
@@ -49,6 +51,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "server": ServerSettings,
     "upstream": UpstreamSettings,
     "pacing": PacingSettings,
+    "redis": RedisSettings,
     "look": Look,
     "texts": Texts,
     "limits": Limits,

@@ -6,11 +6,11 @@ of gzip made 200 MiB), no cookies, no proxy from the environment, no redirect.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
@@ -35,6 +35,7 @@ from widget_proxy.upstream.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
+from widget_proxy.upstream.limits import Standing, Standings, is_of_one_bucket, retry_after
 
 _LOST_CODES = {"session_token_required", "session_token_invalid", "session_expired"}
 
@@ -80,10 +81,16 @@ class UpstreamClient:
     """One upstream instance. Open it with `async with`; its connections are shared by every session."""
 
     def __init__(
-        self, base_url: str, settings: UpstreamSettings, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        base_url: str,
+        settings: UpstreamSettings,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.base_url = base_url
+        self._clock = clock
         self._settings = settings
+        self._standings = Standings()
         self._http = httpx.AsyncClient(
             base_url=base_url,
             transport=transport or _transport(settings),
@@ -106,6 +113,11 @@ class UpstreamClient:
 
     async def __aexit__(self, *exception: Any) -> None:
         await self._http.aclose()
+
+    def standing(self, bucket: str, now: float) -> Standing | None:
+        """What upstream last said of a bucket: a session's, by its id, or of starts, by the chatbot's. `now` by
+        the clock this client was given."""
+        return self._standings.get(bucket, now)
 
     async def start(
         self,
@@ -131,7 +143,9 @@ class UpstreamClient:
         if session_data:
             body["session_data"] = session_data
         headers = {"X-Embed-Key": embed_key, "Origin": origin, "Referer": page_url}
-        reply = await self._call("POST", "/api/chat/start/", headers, seconds=self._settings.send_seconds, json=body)
+        reply = await self._call(
+            "POST", "/api/chat/start/", headers, bucket=chatbot_id, seconds=self._settings.send_seconds, json=body
+        )
         if reply.status == 403 and (text := _error_text(reply, "error")) is not None and not _code(reply):
             raise ChatbotUnavailable(text)
         if reply.status in {401, 403}:
@@ -162,7 +176,7 @@ class UpstreamClient:
         if attachment_ids:
             body["attachment_ids"] = list(attachment_ids)
         path = f"/api/chat/{credentials.session_id}/message/"
-        reply = await self._call("POST", path, credentials.headers(), seconds=self._settings.send_seconds, json=body)
+        reply = await self._session_call("POST", path, credentials, self._settings.send_seconds, json=body)
         _refuse_lost(reply)
         if reply.status == 400 and _error_text(reply, "error") == "Session has ended":
             raise SessionEnded("the session has ended")
@@ -171,7 +185,7 @@ class UpstreamClient:
     async def poll_task(self, credentials: Credentials, task_id: str) -> TaskState:
         """Ask for an answer. An id upstream does not know is `Processing` for ever."""
         path = f"/api/chat/{credentials.session_id}/{task_id}/poll/"
-        reply = await self._call("GET", path, credentials.headers(), seconds=self._settings.poll_seconds)
+        reply = await self._session_call("GET", path, credentials, self._settings.poll_seconds)
         _refuse_lost(reply)
         if reply.status in {400, 500}:
             # A failed task answers 500 with a JSON status; an outage answers 500 with HTML or without one.
@@ -192,9 +206,7 @@ class UpstreamClient:
         if since is not None:
             params["since"] = format_moment(since)
         path = f"/api/chat/{credentials.session_id}/poll/"
-        reply = await self._call(
-            "GET", path, credentials.headers(), seconds=self._settings.poll_seconds, params=params
-        )
+        reply = await self._session_call("GET", path, credentials, self._settings.poll_seconds, params=params)
         _refuse_lost(reply)
         answer = _read(reply, answers.POLL, 200)
         return MessagePage(
@@ -208,10 +220,16 @@ class UpstreamClient:
         # The multipart body is built by httpx, and sent as bytes.
         request = self._http.build_request("POST", path, headers=credentials.headers(), files=parts)
         await request.aread()
-        reply = await self._send(request, self._settings.send_seconds)
+        reply = await self._send(request, self._settings.send_seconds, credentials.session_id)
         _refuse_lost(reply)
         answer = _read(reply, answers.UPLOAD, 201)
         return tuple(UploadedFile(one.id, one.name, one.size, one.content_type) for one in answer.files)
+
+    async def _session_call(
+        self, method: str, path: str, credentials: Credentials, seconds: float, **content: Any
+    ) -> _Reply:
+        bucket = credentials.session_id
+        return await self._call(method, path, credentials.headers(), bucket=bucket, seconds=seconds, **content)
 
     async def _call(
         self,
@@ -219,14 +237,15 @@ class UpstreamClient:
         path: str,
         headers: Mapping[str, str],
         *,
+        bucket: str,
         seconds: float,
         json: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> _Reply:
         request = self._http.build_request(method, path, headers=dict(headers), json=json, params=params)
-        return await self._send(request, seconds)
+        return await self._send(request, seconds, bucket)
 
-    async def _send(self, request: httpx.Request, seconds: float) -> _Reply:
+    async def _send(self, request: httpx.Request, seconds: float, bucket: str) -> _Reply:
         try:
             async with asyncio.timeout(seconds), self._answer_to(request) as response:
                 reply = _Reply(response.status_code, response.headers, await self._body(response))
@@ -243,8 +262,11 @@ class UpstreamClient:
         except aiohttp.ClientError as error:
             # Those the transport does not translate, such as a malformed status line.
             raise BadAnswer(f"it is no HTTP: {type(error).__name__}", fate="unknown") from error
+        self._standings.note(bucket, reply.headers, self._clock())
         if reply.status == 429:
-            raise UpstreamBusy("upstream asks to wait (429)", _retry_after(reply.headers))
+            own = is_of_one_bucket(reply.headers)
+            text = f"upstream asks to wait (429, {'one session or channel' if own else 'everybody'})"
+            raise UpstreamBusy(text, retry_after(reply.headers), for_all=not own)
         if 300 <= reply.status < 400:
             raise BadAnswer(f"it answered with a redirect ({reply.status}), which is not followed")
         return reply
@@ -351,22 +373,6 @@ def _error_text(reply: _Reply, *fields: str) -> str | None:
         if isinstance(text := body.get(name), str):
             return text[:500]
     return None
-
-
-def _retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds from `Retry-After` (a number or a date), else from `X-RateLimit-Reset`."""
-    value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    if value:
-        try:
-            until = parsedate_to_datetime(value)
-            since = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(until.tzinfo)
-            return max(0.0, (until - since).total_seconds())
-        except (ValueError, TypeError, OverflowError):
-            pass
-    reset = headers.get("X-RateLimit-Reset", "").strip()
-    return float(reset[:9]) if reset.isascii() and reset.isdigit() else None
 
 
 __all__ = ["Credentials", "Upload", "UpstreamClient", "UpstreamError"]

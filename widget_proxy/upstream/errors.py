@@ -32,10 +32,12 @@ class UpstreamUnreachable(UpstreamError):
 
 
 class UpstreamBusy(UpstreamError):
-    """Upstream asks to wait. `retry_after` in seconds, None where it did not say."""
+    """Upstream asks to wait. `retry_after` in seconds, None where it did not say. `for_all`: the whole address is
+    meant, not one session or channel."""
 
-    def __init__(self, text: str, retry_after: float | None) -> None:
+    def __init__(self, text: str, retry_after: float | None, *, for_all: bool = True) -> None:
         self.retry_after = retry_after
+        self.for_all = for_all
         super().__init__(text)
 
 

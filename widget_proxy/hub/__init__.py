@@ -1,0 +1,206 @@
+"""Decides when upstream is asked, and publishes what it answers: one poller of a session's messages, however many
+streams and workers; one of an awaited answer. Nothing is polled for a session nobody listens to and that awaits
+nothing.
+
+`answers` and `histories` do the polling, `turns` says whether there is room to, `reports` publishes.
+"""
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from widget_proxy.broker import Broker
+from widget_proxy.config import PacingSettings, Site
+from widget_proxy.handles import AwaitedTask, ChatSession, Handles
+from widget_proxy.hub.answers import FAILED_DETAIL, TIMEOUT_DETAIL, Answers
+from widget_proxy.hub.followed import Followed
+from widget_proxy.hub.histories import Histories
+from widget_proxy.hub.reach import Present, Reach
+from widget_proxy.hub.reports import Reports
+from widget_proxy.hub.turns import Turns
+from widget_proxy.upstream import SessionEnded, SessionLost, Started, UpstreamBusy, UpstreamClient
+
+
+class Hub:
+    """Open it with `async with`: whatever it started ends with that scope, and its answers are left to others.
+
+    `client_of` and `site_of` find a session's upstream and its site; `clock` is monotonic seconds, `now` wall time,
+    `chance` draws a number from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        handles: Handles,
+        pacing: PacingSettings,
+        site_of: Callable[[str], Site | None],
+        client_of: Callable[[Site], UpstreamClient],
+        present: Present,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._handles = handles
+        self._now = now
+        self._followed: dict[str, Followed] = {}
+        self._group: TaskGroup | None = None
+        self._reach = Reach(site_of, client_of, present)
+        self._turns = Turns(broker, pacing.budget, chance, clock)
+        self._reports = Reports(broker, self._turns, chance)
+        self._answers = Answers(
+            broker=broker,
+            handles=handles,
+            pacing=pacing,
+            reach=self._reach,
+            turns=self._turns,
+            reports=self._reports,
+            start=self._start,
+            followed=self._of,
+            forget=self._forget_if_idle,
+            clock=clock,
+            now=now,
+            chance=chance,
+        )
+        self._histories = Histories(
+            broker=broker,
+            handles=handles,
+            pacing=pacing,
+            reach=self._reach,
+            turns=self._turns,
+            reports=self._reports,
+            start=self._start,
+            forget=self._forget_if_idle,
+            clock=clock,
+            chance=chance,
+        )
+
+    async def __aenter__(self) -> "Hub":
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(self._histories.run)
+        self._group.start_soon(self._answers.look_out)
+        return self
+
+    async def __aexit__(self, *exception: Any) -> bool | None:
+        if self._group is None:
+            return None
+        self._group.cancel_scope.cancel()
+        return await self._group.__aexit__(*exception)
+
+    async def start(
+        self,
+        site: Site,
+        *,
+        origin: str,
+        page_url: str,
+        page_context: Mapping[str, Any] | None = None,
+        participant_id: str | None = None,
+        participant_name: str | None = None,
+        session_data: Mapping[str, Any] | None = None,
+    ) -> tuple[ChatSession, Started, AwaitedTask | None]:
+        """Start a session; with it, on instances that have one, the bot's first message in the making."""
+        client = self._reach.client_of(site)
+        await self._turns.take_for_send(client, str(site.chatbot_id))
+        try:
+            started = await client.start(
+                chatbot_id=str(site.chatbot_id),
+                embed_key=site.embed_key.get_secret_value(),
+                origin=origin,
+                page_url=page_url,
+                page_context=page_context,
+                participant_id=participant_id,
+                participant_name=participant_name,
+                session_data=session_data,
+            )
+        except UpstreamBusy as error:
+            await self._turns.note_busy(client, error)
+            raise
+        moment = self._now().replace(microsecond=0)
+        session = ChatSession(site.slug, started.session_id, started.token, origin, moment)
+        seed = None
+        if started.seed_task_id is not None:
+            seed = self._handles.seal_task(session, started.seed_task_id, moment)
+            await self._answers.attend(session, seed)
+        return session, started, seed
+
+    async def send(
+        self,
+        session: ChatSession,
+        message: str,
+        *,
+        context: Mapping[str, Any] | None = None,
+        attachment_ids: Sequence[int] = (),
+    ) -> AwaitedTask:
+        """Send a visitor's message, once, and await its answer."""
+        client = self._reach.client(session)
+        await self._turns.take_for_send(client, session.session_id)
+        try:
+            task_id = await client.send(
+                self._reach.credentials(session), message, context=context, attachment_ids=attachment_ids
+            )
+        except UpstreamBusy as error:
+            await self._turns.note_busy(client, error)
+            raise
+        except SessionLost:
+            self._end(session, "expired")
+            raise
+        except SessionEnded:
+            self._end(session, "ended")
+            raise
+        task = self._handles.seal_task(session, task_id, self._now())
+        await self._answers.attend(session, task)
+        return task
+
+    async def await_answer(self, session: ChatSession, task: AwaitedTask) -> None:
+        """See to it that a task is followed to its end, unless it is already or its end is known."""
+        await self._answers.attend(session, task)
+
+    @asynccontextmanager
+    async def watch(self, session: ChatSession) -> AsyncIterator[None]:
+        """While this is open somebody listens to the session, so its history is followed."""
+        followed = self.listen(session)
+        try:
+            yield
+        finally:
+            self.listen_no_more(followed)
+
+    def listen(self, session: ChatSession) -> Followed:
+        """Somebody listens to the session, until what this returns is handed to `listen_no_more`."""
+        followed = self._of(session)
+        followed.watchers += 1
+        self._histories.follow(followed)
+        return followed
+
+    def listen_no_more(self, followed: Followed) -> None:
+        """Undoes one `listen`."""
+        followed.watchers -= 1
+        self._forget_if_idle(followed)
+
+    def _end(self, session: ChatSession, status: str) -> None:
+        if (followed := self._followed.get(session.key)) is not None:
+            followed.over = True
+        # Beside the request, which has its own answer to give, broker or no broker.
+        self._start(self._reports.over, session, status)
+
+    def _start(self, follower: Callable[..., Any], *arguments: object) -> None:
+        if self._group is None:
+            raise RuntimeError("the hub is not open: use it within `async with`")
+        self._group.start_soon(follower, *arguments)
+
+    def _of(self, session: ChatSession) -> Followed:
+        return self._followed.setdefault(session.key, Followed(session))
+
+    def _forget_if_idle(self, followed: Followed) -> None:
+        key = followed.session.key
+        if followed.idle and self._followed.get(key) is followed:
+            del self._followed[key]
+
+
+__all__ = ["FAILED_DETAIL", "TIMEOUT_DETAIL", "Hub", "Present"]

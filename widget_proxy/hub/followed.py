@@ -1,0 +1,27 @@
+"""What the hub knows of a session while it follows it. Everything here can be lost: the rest is in the broker and
+with upstream."""
+
+from dataclasses import dataclass, field
+
+from widget_proxy.handles import AwaitedTask, ChatSession
+from widget_proxy.history import History
+
+
+@dataclass(slots=True, eq=False)
+class Followed:
+    """One session, as this process follows it."""
+
+    session: ChatSession
+    watchers: int = 0
+    tasks: dict[str, AwaitedTask] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    follows_history: bool = False
+    quiet: float = 0.0
+    failures: int = 0
+    over: bool = False
+    troubled: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be forgotten."""
+        return not self.watchers and not self.tasks and not self.follows_history

@@ -1,0 +1,183 @@
+"""Sessions somebody listens to: their message list is polled by one worker, seldom, and more seldom the quieter it is
+and the less of the budget is left."""
+
+import heapq
+import logging
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from itertools import count
+
+import anyio
+
+from widget_proxy.broker import Broker, BrokerUnavailable, Entry
+from widget_proxy.config import PacingSettings
+from widget_proxy.handles import HandleInvalid, Handles
+from widget_proxy.history import History
+from widget_proxy.hub.followed import Followed
+from widget_proxy.hub.reach import Reach
+from widget_proxy.hub.reports import Reports
+from widget_proxy.hub.turns import Turns
+from widget_proxy.messages import Message, ready_event
+from widget_proxy.pacing import Purpose, jittered, message_interval, message_stretch
+from widget_proxy.upstream import SessionLost, UpstreamError
+
+logger = logging.getLogger(__name__)
+
+APOLOGY_WINDOW = timedelta(seconds=30)
+"""Upstream stores an apology beside the error of a failed task; around the failure, by upstream's clock."""
+
+BROKER_PAUSE = 2.0
+"""Seconds until the broker is asked again where it could not be reached."""
+
+
+class Histories:
+    """A schedule of sessions. One task runs it; a session costs an entry while it waits for its turn."""
+
+    def __init__(
+        self,
+        *,
+        broker: Broker,
+        handles: Handles,
+        pacing: PacingSettings,
+        reach: Reach,
+        turns: Turns,
+        reports: Reports,
+        start: Callable[..., None],
+        forget: Callable[[Followed], None],
+        clock: Callable[[], float],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._broker = broker
+        self._handles = handles
+        self._shortest = pacing.message_poll_seconds
+        self._reach = reach
+        self._turns = turns
+        self._reports = reports
+        self._start = start
+        self._forget = forget
+        self._clock = clock
+        self._chance = chance
+        self._due: list[tuple[float, int, Followed]] = []
+        self._numbers = count()
+        self._sooner = anyio.Event()
+
+    def follow(self, followed: Followed) -> None:
+        """Somebody listens to the session now."""
+        if not followed.follows_history and not followed.over:
+            followed.follows_history = True
+            self._schedule(followed, 0.0)
+
+    async def run(self) -> None:
+        """For ever: poll what is due."""
+        while True:
+            self._sooner = anyio.Event()
+            now = self._clock()
+            while self._due and self._due[0][0] <= now:
+                self._start(self._visit, heapq.heappop(self._due)[2])
+            with anyio.move_on_after(self._due[0][0] - now if self._due else None):
+                await self._sooner.wait()
+
+    def _schedule(self, followed: Followed, wait: float) -> None:
+        due = self._clock() + wait
+        heapq.heappush(self._due, (due, next(self._numbers), followed))
+        if self._due[0][0] >= due:
+            self._sooner.set()
+
+    async def _visit(self, followed: Followed) -> None:
+        wait: float | None = None
+        try:
+            if followed.watchers and not followed.over:
+                wait = await self._poll_if_due(followed)
+        except BrokerUnavailable:
+            wait = jittered(BROKER_PAUSE, self._chance())
+        except Exception:  # a fault of ours must not take the other sessions with it
+            logger.exception("session %s: following the history failed", followed.session.key)
+            wait = jittered(self._shortest, self._chance())
+        if wait is None or followed.over:
+            followed.follows_history = False
+            self._forget(followed)
+        else:
+            self._schedule(followed, wait)
+
+    async def _poll_if_due(self, followed: Followed) -> float | None:
+        """One visit; seconds until the next."""
+        session, client = followed.session, self._reach.client(followed.session)
+        complete = await self._broker.is_published(session.key, ready_event().identity or "")
+        if not complete:
+            # A new log, or one that Redis lost: whatever was told before has to be told again.
+            followed.history = History()
+        # Whoever listens has nothing to read before the first poll: that one does not stretch.
+        interval = self._shortest if not complete else self._interval(followed)
+        due = await self._broker.claim_message_poll(session.key, interval, ask_only=True)
+        followed.quiet = due.quiet
+        if due.wait > 0:
+            # Sooner, so that activity is noticed which another worker sees.
+            return jittered(min(due.wait, self._shortest), self._chance())
+        turn = await self._turns.take(client, Purpose.MESSAGES if complete else Purpose.ANSWER)
+        if turn.wait > 0:
+            return max(turn.wait, self._shortest * (0.1 if complete else 0.01)) * (1 + self._chance())
+        granted = await self._broker.claim_message_poll(session.key, interval)
+        if granted.wait > 0:
+            return jittered(granted.wait, self._chance())
+        try:
+            await self._read(followed)
+        except SessionLost:
+            followed.over = True
+            await self._reports.over(session, "expired")
+            return None
+        except UpstreamError as error:
+            followed.failures += 1
+            wait = await self._reports.trouble(followed, client, error, followed.failures)
+            # Even where the first reading failed: a reader then has all that is known.
+            await self._reports.publish(session, [ready_event()])
+            return max(wait, jittered(self._shortest, self._chance()))
+        followed.failures = 0
+        await self._reports.restored(followed)
+        await self._reports.publish(session, [ready_event()])
+        return jittered(self._shortest, self._chance())
+
+    def _interval(self, followed: Followed) -> float:
+        client = self._reach.client(followed.session)
+        own = self._turns.own_interval(client, followed.session.session_id)
+        usual = message_interval(self._shortest, followed.quiet) * message_stretch(self._turns.level(client))
+        return max(usual, own)
+
+    async def _read(self, followed: Followed) -> None:
+        """One poll of the message list, published. Its mark has been claimed."""
+        session = followed.session
+        request = followed.history.next_request()
+        credentials = self._reach.credentials(session)
+        page = await self._reach.client(session).poll_messages(credentials, request.since, request.limit)
+        reading = followed.history.accept(page.messages, has_more=page.has_more)
+        log: Sequence[Entry] | None = None
+        for key, message in reading.messages:
+            if await self._broker.is_published(session.key, key):
+                continue
+            if message.role == "assistant" and log is None:
+                log = await self._broker.entries(session.key)
+            task = self._explained_task(followed, message, log or ())
+            await self._reports.publish(session, [self._reach.present(message, key, task)])
+        if page.ended and reading.complete:
+            followed.over = True
+            await self._reports.over(session, "ended")
+
+    def _explained_task(self, followed: Followed, message: Message, log: Sequence[Entry]) -> str | None:
+        """The failed task whose apology this is, if it is one."""
+        if message.role != "assistant" or message.created_at is None:
+            return None
+        explained = {entry.event.data.get("task") for entry in log if entry.event.name == "message"}
+        for entry in log:
+            event = entry.event
+            if event.name != "done" or event.at is None or event.data["task"] in explained:
+                continue
+            if self._is_around(followed, event.data["task"], event.at, message.created_at):
+                return str(event.data["task"])
+        return None
+
+    def _is_around(self, followed: Followed, ref: str, failed: datetime, said: datetime) -> bool:
+        try:
+            task = self._handles.open_task(followed.session, ref)
+        except HandleInvalid:
+            return False
+        return task.accepted - APOLOGY_WINDOW <= said <= failed + APOLOGY_WINDOW

@@ -1,0 +1,98 @@
+"""Whether upstream may be asked now: the budget that all workers share, and upstream's own word on it."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import anyio
+
+from widget_proxy.broker import Allowance, Broker, BrokerUnavailable
+from widget_proxy.pacing import Bucket, Budget, Purpose, allowance_interval, clamp_retry_after, jittered
+from widget_proxy.upstream import UpstreamBusy, UpstreamClient
+
+logger = logging.getLogger(__name__)
+
+SEND_PATIENCE = 3.0
+"""Seconds a visitor's send waits for room before it is refused. With the budget spent, its next request is due after
+less than that, unless upstream ordered a pause."""
+
+ALONE_SHARE = 0.25
+"""Share of the budget that a worker allows itself while it cannot ask the broker what the others spend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """`wait` 0: ask now, it is counted. Else seconds until it may be tried again. `level`: how full the budget is."""
+
+    wait: float
+    level: float
+
+
+class Turns:
+    """Gives turns to ask. `clock` is monotonic seconds; `chance` draws a number from 0 up to 1."""
+
+    def __init__(
+        self, broker: Broker, budget: Budget, chance: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._broker = broker
+        self._budget = budget
+        self._chance = chance
+        self._clock = clock
+        self._alone = Budget(max(1, int(budget.requests * ALONE_SHARE)), budget.seconds)
+        self._buckets: dict[str, Bucket] = {}
+        self._levels: dict[str, float] = {}
+
+    def level(self, client: UpstreamClient) -> float:
+        """How full the budget was when it was last looked at."""
+        return self._levels.get(client.base_url, 1.0)
+
+    async def take(self, client: UpstreamClient, purpose: Purpose) -> Turn:
+        """One request, where the budget has room for this purpose."""
+        host = client.base_url
+        try:
+            allowance = await self._broker.spend(host, self._budget, purpose.value)
+            self._buckets.pop(host, None)
+        except BrokerUnavailable:
+            allowance = self._spend_alone(host, purpose)
+        self._levels[host] = allowance.level
+        return Turn(allowance.wait, allowance.level)
+
+    async def take_for_send(self, client: UpstreamClient, bucket: str) -> None:
+        """A visitor's own request: waits a little for its turn. Raises `UpstreamBusy`."""
+        now = self._clock()
+        standing = client.standing(bucket, now)
+        if standing is not None and standing.remaining == 0:
+            raise UpstreamBusy("upstream allows no more of these just now", standing.left(now), for_all=False)
+        while (turn := await self.take(client, Purpose.SEND)).wait > 0:
+            if self._clock() + turn.wait > now + SEND_PATIENCE:
+                logger.warning("the budget of %s for upstream is spent: a visitor has to wait", self._budget)
+                raise UpstreamBusy("the budget is spent", turn.wait, for_all=False)
+            await anyio.sleep(jittered(turn.wait, self._chance()))
+
+    def own_interval(self, client: UpstreamClient, session_id: str) -> float:
+        """Least seconds between two polls of a session, as far as its own allowance goes."""
+        now = self._clock()
+        standing = client.standing(session_id, now)
+        if standing is None:
+            return 0.0
+        return allowance_interval(standing.limit, standing.remaining, standing.left(now))
+
+    async def note_busy(self, client: UpstreamClient, error: UpstreamBusy) -> float:
+        """Upstream asked to wait; seconds that whoever asked should. Everybody does where everybody is meant."""
+        seconds = clamp_retry_after(error.retry_after, self._chance())
+        if error.for_all:
+            with suppress(BrokerUnavailable):
+                await self._broker.pause(client.base_url, self._budget, seconds)
+            now = self._clock()
+            bucket = self._buckets.get(client.base_url) or Bucket(self._alone.capacity, now)
+            self._buckets[client.base_url] = bucket.pause(now, seconds)
+        return seconds
+
+    def _spend_alone(self, host: str, purpose: Purpose) -> Allowance:
+        now = self._clock()
+        bucket = self._buckets.get(host) or Bucket(self._alone.capacity, now)
+        bucket, wait = bucket.take(self._alone, purpose.value, now)
+        self._buckets[host] = bucket
+        return Allowance(wait, bucket.level(self._alone))
