@@ -1,100 +1,26 @@
 """The hub with real intervals and a clock that jumps, before a fake upstream in the same process."""
 
 import asyncio
-import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 import anyio
-import httpx
 import pytest
 
-from tests.virtual_time import ANYIO_OPTIONS, BEGIN, elapsed, now
-from widget_proxy.app import present
-from widget_proxy.broker.memory import MemoryBroker
-from widget_proxy.config import OriginPattern, PacingSettings, Site, UpstreamSettings
-from widget_proxy.fake_upstream import DEMO_CHATBOT_ID, DEMO_EMBED_KEY, Channel, FakeUpstreamSettings, create_app
-from widget_proxy.fake_upstream.api import ChatApi
+from tests.virtual_time import ANYIO_OPTIONS, elapsed, now
+from tests.world import ORIGIN, world
 from widget_proxy.fake_upstream.faults import Fault
 from widget_proxy.fake_upstream.state import Plan
-from widget_proxy.handles import ChatSession, Handles
-from widget_proxy.hub import Hub
-from widget_proxy.messages import Event
-from widget_proxy.upstream import SessionEnded, UpstreamBusy, UpstreamClient, UpstreamUnreachable
+from widget_proxy.handles import Handles
+from widget_proxy.upstream import SessionEnded, UpstreamBusy, UpstreamUnreachable
 
 pytestmark = pytest.mark.anyio
-
-ORIGIN = "http://localhost:8082"
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, Mapping[str, Any]]:
     return ANYIO_OPTIONS
-
-
-class World:
-    """A hub, its broker and its upstream, all on the same jumping clock."""
-
-    def __init__(self, hub: Hub, broker: MemoryBroker, api: ChatApi, site: Site) -> None:
-        self.hub, self.broker, self.api, self.site = hub, broker, api, site
-
-    async def start(self) -> ChatSession:
-        session, _, _ = await self.hub.start(self.site, origin=ORIGIN, page_url=ORIGIN)
-        return session
-
-    async def log(self, session: ChatSession) -> list[Event]:
-        async with self.broker.subscribe(session.key, None) as subscription:
-            return [entry.event for entry in subscription.backlog]
-
-    async def names(self, session: ChatSession) -> list[str]:
-        return [event.name for event in await self.log(session)]
-
-    async def said(self, session: ChatSession, role: str = "assistant") -> list[str]:
-        log = await self.log(session)
-        return [event.data["content"] for event in log if event.name == "message" and event.data["role"] == role]
-
-    def asked(self, kind: str) -> list[float]:
-        """When upstream was asked, in seconds since the beginning."""
-        return [request.at - BEGIN.timestamp() for request in self.api.ledger.requests if request.kind == kind]
-
-    def gaps(self, kind: str) -> list[float]:
-        times = self.asked(kind)
-        return [later - earlier for earlier, later in pairwise(times)]
-
-
-@asynccontextmanager
-async def world(**channel: Any) -> AsyncIterator[World]:
-    settings = FakeUpstreamSettings(
-        channels=[Channel(**channel)], think_seconds=2.0, clock=lambda: now().timestamp(), sleep=asyncio.sleep
-    )
-    app = create_app(settings)
-    site = Site(
-        slug="shop",
-        chatbot_id=UUID(DEMO_CHATBOT_ID),
-        embed_key=DEMO_EMBED_KEY,
-        allowed_origins=(OriginPattern.parse(ORIGIN),),
-    )
-    broker = MemoryBroker(clock=elapsed)
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with (
-        UpstreamClient("http://upstream.test", UpstreamSettings(), transport, elapsed) as client,
-        Hub(
-            broker=broker,
-            handles=Handles(["k" * 32], now),
-            pacing=PacingSettings(),
-            site_of=lambda slug: site,
-            client_of=lambda site: client,
-            present=present,
-            clock=elapsed,
-            now=now,
-            chance=random.Random(7).random,
-        ) as hub,
-    ):
-        yield World(hub, broker, app.state.api, site)
 
 
 async def test_message_polls_are_thirty_seconds_apart_however_many_listen() -> None:

@@ -1,0 +1,270 @@
+"""Several workers on one broker: who polls, who takes over, and what visitors notice of it: nothing."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.virtual_time import ANYIO_OPTIONS, elapsed, now
+from tests.world import World, world
+from widget_proxy.broker import BrokerUnavailable
+from widget_proxy.broker.memory import MemoryBroker
+from widget_proxy.fake_upstream.faults import Fault
+from widget_proxy.fake_upstream.state import Plan
+from widget_proxy.handles import ChatSession, Handles
+from widget_proxy.hub import Hub
+from widget_proxy.hub.answers import LEASE_SECONDS, LOOKOUT_SECONDS
+from widget_proxy.messages import Event
+from widget_proxy.upstream import UpstreamBusy
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, Mapping[str, Any]]:
+    return ANYIO_OPTIONS
+
+
+async def crash(hub: Hub, stack: AsyncExitStack, broker: MemoryBroker) -> None:
+    """End a worker as `kill -9` would: what it holds is not given back."""
+
+    async def nothing(ref: str) -> None:
+        """A dead worker says nothing."""
+
+    broker.leave_answer = nothing  # type: ignore[method-assign] # it has no time to
+    await stack.aclose()
+
+
+async def ends(w: World, session: ChatSession) -> list[str]:
+    return [event.data["status"] for event in await w.log(session) if event.name == "done"]
+
+
+async def test_one_answer_is_polled_for_by_one_worker() -> None:
+    async with world() as w, w.worker(w.broker.beside("b")) as other:
+        session = await w.start()
+        w.api.world.plans.append(Plan("the answer", 20))
+        task = await w.hub.send(session, "hello")
+        for _ in range(10):
+            await other.await_answer(session, task)
+            await anyio.sleep(1)
+        alone = w.asked("task_poll")
+        assert min(later - earlier for earlier, later in pairwise(alone)) > 0.2
+        await anyio.sleep(15)
+        assert await ends(w, session) == ["complete"]
+
+
+async def test_another_worker_takes_an_answer_over_when_its_own_is_killed() -> None:
+    async with world() as w:
+        broker, stack = w.broker.beside("b"), AsyncExitStack()
+        doomed = await stack.enter_async_context(w.worker(broker))
+        session = await w.start()
+        w.api.world.plans.append(Plan("the answer", 3))
+        await doomed.send(session, "hello")
+        await anyio.sleep(1)
+        await crash(doomed, stack, broker)
+        died = elapsed()
+        await anyio.sleep(LEASE_SECONDS + 2 * LOOKOUT_SECONDS)
+        assert await w.said(session) == ["the answer"]
+        assert await ends(w, session) == ["complete"]
+        first = next(moment for moment in w.asked("task_poll") if moment > died)
+        assert first - died <= LEASE_SECONDS + 1.25 * LOOKOUT_SECONDS
+
+
+async def test_a_worker_that_stops_in_order_leaves_its_answers_at_once() -> None:
+    async with world() as w:
+        async with w.worker(w.broker.beside("b")) as leaving:
+            session = await w.start()
+            w.api.world.plans.append(Plan("the answer", 3))
+            await leaving.send(session, "hello")
+            await anyio.sleep(1)
+        await anyio.sleep(1.3 * LOOKOUT_SECONDS)
+        assert await w.said(session) == ["the answer"]
+
+
+async def test_a_worker_that_slept_through_its_lease_stops_asking() -> None:
+    async with world() as w, w.worker(w.broker.beside("b")):
+        session = await w.start()
+        w.api.world.plans.append(Plan("the answer", 200))
+        task = await w.hub.send(session, "hello")
+        await anyio.sleep(1)
+        w.broker._answers[task.ref].until = 0.0  # as if it had not renewed it
+        await anyio.sleep(60)
+        w.api.ledger.clear()
+        await anyio.sleep(60)
+        assert min(w.gaps("task_poll")) > 1.0, "two who ask would be closer to each other"
+        await anyio.sleep(100)
+        assert await ends(w, session) == ["complete"]
+
+
+async def test_message_polls_of_all_workers_are_thirty_seconds_apart_whoever_is_killed() -> None:
+    async with world() as w:
+        session = await w.start()
+        for number in range(8):
+            broker, stack = w.broker.beside(str(number)), AsyncExitStack()
+            worker = await stack.enter_async_context(w.worker(broker))
+            async with w.hub.watch(session), worker.watch(session):
+                for _ in range(5):
+                    w.api.world.say(w.api.world.sessions[session.session_id], f"talk {number}")
+                    await anyio.sleep(11)
+            await crash(worker, stack, broker)
+        assert len(w.asked("message_poll")) >= 10
+        assert min(w.gaps("message_poll")) >= 30.0
+        assert len(await w.said(session)) >= 30
+
+
+async def test_the_budget_is_one_for_all_workers() -> None:
+    async with world() as w, w.worker(w.broker.beside("b")) as other:
+        sessions = [await w.start() for _ in range(30)]
+        w.api.ledger.clear()
+        async with anyio.create_task_group() as group:
+            for number, session in enumerate(sessions):
+                group.start_soon((w.hub, other)[number % 2].send, session, "/slow 290")
+            await anyio.sleep(300)
+            group.cancel_scope.cancel()
+        assert len(w.api.ledger.requests) <= 2000
+        assert len(w.api.ledger.requests) > 1000, "what is there is used"
+
+
+class Shaky(MemoryBroker):
+    """A broker that can be away."""
+
+    away = False
+
+    async def _or_away(self) -> None:
+        if self.away:
+            raise BrokerUnavailable("ordered")
+
+    async def publish(self, session: str, events: Sequence[Event]) -> None:
+        await self._or_away()
+        await super().publish(session, events)
+
+    async def is_published(self, session: str, identity: str) -> bool:
+        await self._or_away()
+        return await super().is_published(session, identity)
+
+    async def keep_answer(self, ref: str, seconds: float) -> bool:
+        await self._or_away()
+        return await super().keep_answer(ref, seconds)
+
+    async def spend(self, *arguments: Any) -> Any:
+        await self._or_away()
+        return await super().spend(*arguments)
+
+    async def attend_answer(self, *arguments: Any) -> bool:
+        await self._or_away()
+        return await super().attend_answer(*arguments)
+
+    async def claim_message_poll(self, *arguments: Any, **options: Any) -> Any:
+        await self._or_away()
+        return await super().claim_message_poll(*arguments, **options)
+
+    async def unattended_answers(self) -> Any:
+        await self._or_away()
+        return await super().unattended_answers()
+
+
+async def test_while_the_broker_is_away_answers_are_fetched_and_told_when_it_is_back() -> None:
+    async with world() as w:
+        broker = Shaky(clock=elapsed)
+        async with w.worker(broker) as hub:
+            session = await w.start()
+            w.api.world.plans.append(Plan("the answer", 5))
+            async with hub.watch(session):
+                await hub.send(session, "before it went")
+                await anyio.sleep(1)
+                broker.away = True
+                await anyio.sleep(8)
+                asked = len(w.asked("task_poll"))
+                await hub.send(session, "while it was away")
+                await anyio.sleep(60)
+                assert len(w.asked("task_poll")) > asked, "the second is polled for all the same"
+                assert len(w.asked("message_poll")) == 1, "without the mark nobody may poll messages"
+                broker.away = False
+                await anyio.sleep(5)
+                entries = await broker.entries(session.key)
+            assert [entry.event.data["status"] for entry in entries if entry.event.name == "done"] == ["complete"] * 2
+
+
+async def test_after_redis_was_flushed_the_log_is_rebuilt_and_answers_go_on() -> None:
+    async with world() as w:
+        session = await w.start()
+        async with w.hub.watch(session):
+            await w.hub.send(session, "one")
+            await anyio.sleep(100)
+            w.api.world.plans.append(Plan("the second answer", 30))
+            await w.hub.send(session, "two")
+            await anyio.sleep(1)
+            before = {event.data["key"] for event in await w.log(session) if event.name == "message"}
+            w.broker._sessions.clear()
+            w.broker._answers.clear()
+            await anyio.sleep(60)
+            after = [event.data["key"] for event in await w.log(session) if event.name == "message"]
+        assert before < set(after)
+        assert len(after) == len(set(after)) == 4
+        assert await ends(w, session) == ["complete"]
+
+
+async def test_an_apology_is_explained_whichever_worker_finds_it() -> None:
+    async with world() as w, w.worker(w.broker.beside("b")) as other:
+        session = await w.start()
+        task = await other.send(session, "/fail")
+        await anyio.sleep(10)
+        async with w.hub.watch(session):
+            await anyio.sleep(1)
+        (apology,) = [event for event in await w.log(session) if event.data.get("role") == "assistant"]
+        assert apology.data["task"] == task.ref
+
+
+async def test_a_task_of_a_site_that_is_gone_or_a_key_that_is_gone_is_let_go() -> None:
+    async with world() as w:
+        session = await w.start()
+        strange = Handles(["other" * 10], now).seal_task(session, "t", now())
+        from widget_proxy.broker import PendingAnswer
+
+        await w.broker.beside("gone").attend_answer("s", PendingAnswer(strange.ref, "no handle"), 0.0)
+        await anyio.sleep(3 * LOOKOUT_SECONDS)
+        assert await w.broker.unattended_answers() == []
+        assert w.asked("task_poll") == []
+
+
+async def test_with_the_starts_of_a_channel_used_up_nobody_asks_until_there_are_more() -> None:
+    async with world() as w:
+        headers = {"X-RateLimit-Limit": "300", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "40"}
+        w.api.faults.ordered.append(Fault("start", "status", times=1, status=429, headers=headers))
+        with pytest.raises(UpstreamBusy):
+            await w.start()
+        with pytest.raises(UpstreamBusy) as refused:
+            await w.start()
+        assert refused.value.retry_after == pytest.approx(40)
+        assert len(w.asked("start")) == 1, "the second was not even asked"
+        await anyio.sleep(41)
+        await w.start()
+
+
+async def test_with_the_budget_spent_a_send_waits_a_little_and_is_refused_clearly() -> None:
+    async with world() as w:
+        session = await w.start()
+        await w.broker.pause(w.client.base_url, w.pacing.budget, 2.0)
+        began = elapsed()
+        await w.hub.send(session, "a little patience")
+        assert 2.0 <= elapsed() - began < 3.0
+        await w.broker.pause(w.client.base_url, w.pacing.budget, 60.0)
+        with pytest.raises(UpstreamBusy) as refused:
+            await w.hub.send(session, "too much")
+        assert refused.value.fate == "not_sent"
+        assert len(w.asked("message")) == 1
+
+
+async def test_a_session_near_its_own_limit_is_polled_slower_and_never_refused() -> None:
+    async with world() as w:
+        w.api.settings.enforce_limits = True
+        w.api.settings.session_limit = 60
+        session = await w.start()
+        w.api.world.plans.append(Plan("the answer", 250))
+        await w.hub.send(session, "hello")
+        await anyio.sleep(255)
+        assert await w.said(session) == ["the answer"]
+        assert {request.status for request in w.api.ledger.requests} == {200, 201, 202}
