@@ -1,23 +1,20 @@
 """`widget-proxy serve · demo · check · new-secret`."""
 
-import logging
 import os
-import resource
 import secrets
 import sys
 from pathlib import Path
 
 import anyio
 import click
-import uvicorn
-from starlette.types import ASGIApp
 
 from widget_proxy import __version__
-from widget_proxy.app import create_app
 from widget_proxy.check import check_sites
 from widget_proxy.config import ConfigError, Settings, load_settings
 from widget_proxy.config.sources import CONFIG_VARIABLE
 from widget_proxy.demo import run_demo
+from widget_proxy.log import log_to_stderr
+from widget_proxy.serving import serve as run_server
 
 config_option = click.option(
     "--config",
@@ -52,33 +49,8 @@ def serve(
     if log_level is not None:
         os.environ["WIDGET_PROXY_SERVER__LOG_LEVEL"] = log_level
     settings = _settings(None)
-    _log_to_stderr(settings.server.log_level)
-    _raise_file_limit()
-    uvicorn.run(
-        "widget_proxy.cli:worker_app",
-        factory=True,
-        workers=settings.server.workers,
-        host=host or settings.server.host,
-        port=settings.server.port if port is None else port,
-        log_config=None,
-        access_log=False,  # its lines would have task references in them
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.server.drain_seconds),
-    )
-
-
-def worker_app() -> ASGIApp:
-    """The application of one worker, from the environment that `serve` left."""
-    settings = _settings(None)
-    _log_to_stderr(settings.server.log_level)
-    return create_app(settings)
-
-
-def _raise_file_limit() -> None:
-    """Every stream is an open file, and the usual soft limit of 1,024 is far below what a process can carry."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else 1_048_576
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    log_to_stderr(settings.server.log_level)
+    run_server(settings, host or settings.server.host, settings.server.port if port is None else port)
 
 
 @main.command()
@@ -95,7 +67,7 @@ def demo(port: int, open_browser: bool) -> None:
 def check(config: Path | None, origin: str | None) -> None:
     """Ask upstream whether each site really works. Starts one session a site, and sends nothing in it."""
     settings = _settings(config)
-    _log_to_stderr("error")
+    log_to_stderr("error")
     results = anyio.run(check_sites, settings, origin)
     for result in results:
         mark = click.style("ok", fg="green") if result.works else click.style("not working", fg="red")
@@ -119,12 +91,3 @@ def _settings(config: Path | None) -> Settings:
         for problem in error.problems:
             click.echo(f"  - {problem}", err=True)
         sys.exit(2)
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    # These write whole addresses, which have upstream's session ids in them, and every chunk of every stream.
-    for noisy in ("httpx", "httpcore", "aiohttp", "sse_starlette", "asyncio", "redis", "markdown_it"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -59,7 +59,8 @@ class Purpose(Enum):
 
     SEND = 0.0
     ANSWER = 0.05
-    MESSAGES = 0.25
+    TRANSCRIPT = 0.35
+    MESSAGES = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,9 @@ def answer_stretch(level: float) -> float:
 
 def message_stretch(level: float) -> float:
     """How many times longer than usual message polls are apart. They give way before answers do: 1 with the bucket
-    nearly full, 400 where it holds only what is kept for the others."""
+    nearly full, 400 where it holds only what is kept for the others. A transcript's first reading does not stretch,
+    but waits for a level at which answers are slowed already: a thousand readers that come back at once must not
+    make those wait who asked something."""
     room = (level - Purpose.MESSAGES.value) / (0.9 - Purpose.MESSAGES.value)
     return 1.0 / min(max(room, 0.05), 1.0) ** 2
 

@@ -15,7 +15,7 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Self, cast
 
@@ -257,6 +257,9 @@ class RedisBroker:
                         "check WIDGET_PROXY_REDIS_URL and the Redis server",
                         type(error).__name__,
                     )
+                # Idle connections to a server that went are found dead one by one, each by a failed request.
+                with suppress(*_FAILURES):
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
             finally:
                 self._pubsub = None
             await anyio.sleep(backoff(failures, random.random(), base=0.2, longest=2.0))  # noqa: S311 # jitter

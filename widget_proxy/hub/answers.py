@@ -26,9 +26,9 @@ FAILED_DETAIL = "The assistant could not answer this. Please try again."
 TIMEOUT_DETAIL = "No answer came. Please try again."
 EXPIRED_DETAIL = "This conversation has expired."
 
-LEASE_SECONDS = 10.0
-"""For so long an answer is one worker's without a sign of life. Several times the longest poll's time-out would be
-safer, and slower to recover; two workers polling for one answer cost requests, and nothing else."""
+LEASE_SECONDS = 6.0
+"""For so long an answer is one worker's without a sign of life. It is renewed between polls, and a poll may take
+longer than this; two workers who poll for one answer cost requests and nothing else, a visitor's wait is worse."""
 
 LOOKOUT_SECONDS = 2.0
 """How often each worker looks for answers whose worker is gone."""

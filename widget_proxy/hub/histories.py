@@ -114,7 +114,7 @@ class Histories:
         if due.wait > 0:
             # Sooner, so that activity is noticed which another worker sees.
             return jittered(min(due.wait, self._shortest), self._chance())
-        turn = await self._turns.take(client, Purpose.MESSAGES if complete else Purpose.ANSWER)
+        turn = await self._turns.take(client, Purpose.MESSAGES if complete else Purpose.TRANSCRIPT)
         if turn.wait > 0:
             return max(turn.wait, self._shortest * (0.1 if complete else 0.01)) * (1 + self._chance())
         granted = await self._broker.claim_message_poll(session.key, interval)

@@ -1,0 +1,55 @@
+"""Runs the application under uvicorn: in this process, or in several that share a port."""
+
+import os
+import resource
+import sys
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
+
+from widget_proxy.app import create_app
+from widget_proxy.config import Settings, load_settings
+from widget_proxy.log import log_to_stderr
+
+
+class _Config(uvicorn.Config):
+    """uvicorn's, by another name: a worker unpickles it first, and so imports this module, and with it what listens
+    for the signal to exit, before it makes its server. After that it would come too late."""
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Serve until a signal ends it. What a worker has to know beyond this is in the environment."""
+    config = _Config(
+        "widget_proxy.serving:application",
+        factory=True,
+        workers=settings.server.workers,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,  # its lines would have task references in them
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.server.drain_seconds),
+    )
+    _raise_file_limit()
+    if settings.server.workers == 1:
+        server = uvicorn.Server(config)
+        server.run()
+        if not server.started:
+            sys.exit(3)
+    else:
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def application() -> ASGIApp:
+    """The application of one process, from its environment."""
+    settings = load_settings(os.environ)
+    log_to_stderr(settings.server.log_level)
+    return create_app(settings)
+
+
+def _raise_file_limit() -> None:
+    """Every stream is an open file, and the usual soft limit of 1,024 is far below what a process can carry."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else 1_048_576
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
