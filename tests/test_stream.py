@@ -101,7 +101,7 @@ def test_ten_readers_cost_upstream_what_one_does(proxy: Proxy, upstream: FakeUps
     assert len(keys) == 10
     assert all(one == keys[0] for one in keys)
     assert len(upstream.requests("message_poll")) <= 1
-    alone = 0.5 / 0.05 + 2  # the rhythm's shortest wait in these tests is 0.05 s
+    alone = 2 * 0.5 / 0.05  # polls are 0.05 s apart in these tests, in the mean
     assert len(upstream.requests("task_poll")) <= alone
 
 
