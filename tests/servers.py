@@ -177,7 +177,16 @@ class Proxy(Server):
             environment[f"WIDGET_PROXY_SITES__{site}__CHATBOT_ID"] = DEMO_CHATBOT_ID
             environment[f"WIDGET_PROXY_SITES__{site}__EMBED_KEY"] = EMBED_KEY
             environment[f"WIDGET_PROXY_SITES__{site}__ALLOWED_ORIGINS"] = origin
-        command = ["widget_proxy", "serve", "--host", HOST, "--port", str(port), "--log-level", "debug"]
+        command = [
+            "widget_proxy",
+            "serve",
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+            "--log-level",
+            overrides.pop("log_level", "debug"),
+        ]
         super().__init__(command, port, log, environment | overrides)
 
     def client(self, origin: str | None = SHOP_ORIGIN, handle: str | None = None) -> httpx2.Client:

@@ -218,6 +218,23 @@ async def test_an_apology_is_explained_whichever_worker_finds_it() -> None:
         assert apology.data["task"] == task.ref
 
 
+async def test_of_several_replies_found_at_once_one_is_the_apology() -> None:
+    """As after a crash, when the history brings what nobody polled for. A second one of the same task would be
+    dropped by every client."""
+    async with world() as w:
+        session = await w.start()
+        task = await w.hub.send(session, "/fail")
+        await anyio.sleep(5)
+        for number in range(3):
+            w.api.world.say(w.api.world.sessions[session.session_id], f"reply {number}")
+            await anyio.sleep(1)
+        async with w.hub.watch(session):
+            await anyio.sleep(1)
+        said = [event.data for event in await w.log(session) if event.data.get("role") == "assistant"]
+        assert len(said) == 4
+        assert [data["content"][:5] for data in said if data.get("task") == task.ref] == ["Sorry"]
+
+
 async def test_a_task_of_a_site_that_is_gone_or_a_key_that_is_gone_is_let_go() -> None:
     async with world() as w:
         session = await w.start()

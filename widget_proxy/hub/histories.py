@@ -4,7 +4,7 @@ and the less of the budget is left."""
 import heapq
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import count
 
@@ -150,30 +150,39 @@ class Histories:
         credentials = self._reach.credentials(session)
         page = await self._reach.client(session).poll_messages(credentials, request.since, request.limit)
         reading = followed.history.accept(page.messages, has_more=page.has_more)
-        log: Sequence[Entry] | None = None
-        for key, message in reading.messages:
-            if await self._broker.is_published(session.key, key):
-                continue
-            if message.role == "assistant" and log is None:
-                log = await self._broker.entries(session.key)
-            task = self._explained_task(followed, message, log or ())
-            await self._reports.publish(session, [self._reach.present(message, key, task)])
+        fresh = [one for one in reading.messages if not await self._broker.is_published(session.key, one[0])]
+        apologies: Mapping[str, str] = {}
+        if any(message.role == "assistant" for _, message in fresh):
+            apologies = self._apologies(followed, fresh, await self._broker.entries(session.key))
+        events = [self._reach.present(message, key, apologies.get(key)) for key, message in fresh]
+        await self._reports.publish(session, events)
         if page.ended and reading.complete:
             followed.over = True
             await self._reports.over(session, "ended")
 
-    def _explained_task(self, followed: Followed, message: Message, log: Sequence[Entry]) -> str | None:
-        """The failed task whose apology this is, if it is one."""
-        if message.role != "assistant" or message.created_at is None:
-            return None
+    def _apologies(
+        self, followed: Followed, fresh: Sequence[tuple[str, Message]], log: Sequence[Entry]
+    ) -> dict[str, str]:
+        """Which of these messages are apologies for which failed tasks, by the messages' keys: of those said around a
+        failure the nearest to it, and one for each failure. A client shows one message a task, so that a second one
+        of the same would be lost."""
         explained = {entry.event.data.get("task") for entry in log if entry.event.name == "message"}
+        found: dict[str, str] = {}
         for entry in log:
             event = entry.event
             if event.name != "done" or event.at is None or event.data["task"] in explained:
                 continue
-            if self._is_around(followed, event.data["task"], event.at, message.created_at):
-                return str(event.data["task"])
-        return None
+            near = [
+                (abs(message.created_at - event.at), key)
+                for key, message in fresh
+                if message.role == "assistant"
+                and message.created_at is not None
+                and key not in found
+                and self._is_around(followed, event.data["task"], event.at, message.created_at)
+            ]
+            if near:
+                found[min(near)[1]] = event.data["task"]
+        return found
 
     def _is_around(self, followed: Followed, ref: str, failed: datetime, said: datetime) -> bool:
         try:
