@@ -26,7 +26,7 @@ from tests.servers import FakeUpstream, Proxy, Redis
 MESSAGES = 5
 KINDS = ("question", "question", "question", "/slow 4 {}", "/fail {}", "/unsaved {}", "/remind 2 {}")
 SETTLE_SECONDS = 60.0
-MESSAGE_POLL_SECONDS = "3"  # stands for 30
+MESSAGE_POLL_SECONDS = "3"  # stands for 30; upstream's windows are scaled as well
 
 
 async def chat(visitor: Visitor, number: int, seconds: float) -> None:
@@ -73,7 +73,7 @@ async def run(
         while killed < kills:
             await asyncio.sleep(chance.uniform(1.0, 3.5))
             if workers > 1:
-                victims = [pid for pid in proxy.children() if _is_worker(pid)]
+                victims = [pid for pid in proxy.children() if is_worker(pid)]
                 if len(victims) < workers:
                     continue  # the last one killed is not back yet
                 os.kill(chance.choice(victims), signal.SIGKILL)
@@ -101,7 +101,8 @@ async def run(
     return {"workers": workers, "chats": chats, "kills": killed, **verdict.json(), "refused": refused}
 
 
-def _is_worker(pid: int) -> bool:
+def is_worker(pid: int) -> bool:
+    """Whether this process is a worker of a supervisor."""
     try:
         return "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
@@ -122,7 +123,9 @@ def main() -> int:
         for name in ("redis", "memory"):
             if given.only not in {None, name}:
                 continue
-            with FakeUpstream(directory / f"{name}-upstream.log", "--think", "1.5") as upstream:
+            with FakeUpstream(
+                directory / f"{name}-upstream.log", "--think", "1.5", "--window-seconds", "30"
+            ) as upstream:
                 overrides = {
                     "log_level": "warning",
                     "WIDGET_PROXY_PACING__MESSAGE_POLL_SECONDS": MESSAGE_POLL_SECONDS,

@@ -255,9 +255,9 @@ async def test_with_the_starts_of_a_channel_used_up_nobody_asks_until_there_are_
             await w.start()
         with pytest.raises(UpstreamBusy) as refused:
             await w.start()
-        assert refused.value.retry_after == pytest.approx(40)
+        assert refused.value.retry_after == pytest.approx(42, abs=2)
         assert len(w.asked("start")) == 1, "the second was not even asked"
-        await anyio.sleep(41)
+        await anyio.sleep(45)
         await w.start()
 
 

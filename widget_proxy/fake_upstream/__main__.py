@@ -19,6 +19,10 @@ from widget_proxy.fake_upstream.settings import DEMO_CHATBOT_ID, DEMO_EMBED_KEY,
 @click.option("--seed-message", help="The bot speaks first, as on older instances.")
 @click.option("--think", default=1.5, show_default=True, help="Seconds an ordinary answer takes.")
 @click.option("--enforce-limits", is_flag=True, help="Answer 429 where upstream would.")
+@click.option("--window-seconds", default=300.0, show_default=True, help="Length of the limits' windows.")
+@click.option("--session-limit", default=300, show_default=True, help="Requests of one session in a window.")
+@click.option("--start-limit", default=300, show_default=True, help="Starts of one channel in a window.")
+@click.option("--host-limit", default=2000, show_default=True, help="Requests of one address in a window.")
 def main(
     host: str,
     port: int,
@@ -29,6 +33,10 @@ def main(
     seed_message: str | None,
     think: float,
     enforce_limits: bool,
+    window_seconds: float,
+    session_limit: int,
+    start_limit: int,
+    host_limit: int,
 ) -> None:
     """A stand-in for Open Chat Studio, for the demo and the tests."""
     channel = Channel(
@@ -38,7 +46,15 @@ def main(
         mode=mode,
         seed_message=seed_message,
     )
-    settings = FakeUpstreamSettings(channels=[channel], think_seconds=think, enforce_limits=enforce_limits)
+    settings = FakeUpstreamSettings(
+        channels=[channel],
+        think_seconds=think,
+        enforce_limits=enforce_limits,
+        window_seconds=window_seconds,
+        session_limit=session_limit,
+        start_limit=start_limit,
+        host_limit=host_limit,
+    )
     click.echo(f"A stand-in for Open Chat Studio on http://{host}:{port}")
     uvicorn.run(create_app(settings), host=host, port=port, log_level="critical", access_log=False)
 

@@ -31,6 +31,7 @@ class Control:
             Route("/_fake/end", self.end, methods=["POST"]),
             Route("/_fake/expire", self.expire, methods=["POST"]),
             Route("/_fake/channel", self.channel, methods=["POST"]),
+            Route("/_fake/limits", self.limits, methods=["DELETE"]),
             Route("/_fake/reset", self.reset, methods=["POST"]),
         ]
 
@@ -117,6 +118,11 @@ class Control:
         channel = self._api.settings.channels[0]
         channel.enabled = order["enabled"]
         channel.disabled_text = order.get("text", channel.disabled_text)
+        return Response(status_code=204)
+
+    async def limits(self, request: Request) -> Response:
+        """Forget what was counted against the limits."""
+        self._api.reset_limits()
         return Response(status_code=204)
 
     async def reset(self, request: Request) -> Response:

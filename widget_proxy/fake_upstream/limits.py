@@ -13,9 +13,13 @@ class Standing:
     remaining: int
     reset: int
     exceeded: bool
+    told: bool = True
+    """Whether its headers are sent. The edge before the service, which counts by address, sends none."""
 
     def headers(self) -> dict[str, str]:
         """What every answer carries."""
+        if not self.told:
+            return {"Retry-After": str(self.reset)}
         headers = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
@@ -43,5 +47,5 @@ class Windows:
         return Standing(limit, max(0, limit - used), reset, used > limit)
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin anew, in the present window."""
         self._counts.clear()

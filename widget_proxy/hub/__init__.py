@@ -120,7 +120,7 @@ class Hub:
                 session_data=session_data,
             )
         except UpstreamBusy as error:
-            await self._turns.note_busy(client, error)
+            await self._turns.note_busy(client, str(site.chatbot_id), error)
             raise
         moment = self._now().replace(microsecond=0)
         session = ChatSession(site.slug, started.session_id, started.token, origin, moment)
@@ -146,7 +146,7 @@ class Hub:
                 self._reach.credentials(session), message, context=context, attachment_ids=attachment_ids
             )
         except UpstreamBusy as error:
-            await self._turns.note_busy(client, error)
+            await self._turns.note_busy(client, session.session_id, error)
             raise
         except SessionLost:
             self._end(session, "expired")

@@ -121,7 +121,11 @@ class Histories:
         if granted.wait > 0:
             return jittered(granted.wait, self._chance())
         try:
-            await self._read(followed)
+            try:
+                await self._read(followed)
+            finally:
+                # Upstream may have been reached later than the mark was set: from here the next is an interval away.
+                await self._broker.claim_message_poll(session.key, 0.0)
         except SessionLost:
             followed.over = True
             await self._reports.over(session, "expired")

@@ -41,7 +41,7 @@ class Reports:
         """Upstream did not answer as it should; seconds to wait before the next try."""
         session = followed.session
         if isinstance(error, UpstreamBusy):
-            wait = await self._turns.note_busy(client, error)
+            wait = await self._turns.note_busy(client, session.session_id, error)
             code, detail = "upstream_busy", "The chat is busy. It goes on by itself."
         else:
             wait = backoff(failures, self._chance())

@@ -43,6 +43,7 @@ class Turns:
         self._alone = Budget(max(1, int(budget.requests * ALONE_SHARE)), budget.seconds)
         self._buckets: dict[str, Bucket] = {}
         self._levels: dict[str, float] = {}
+        self._refused: dict[str, float] = {}  # buckets of sessions and channels, and until when
 
     def level(self, client: UpstreamClient) -> float:
         """How full the budget was when it was last looked at."""
@@ -62,9 +63,9 @@ class Turns:
     async def take_for_send(self, client: UpstreamClient, bucket: str) -> None:
         """A visitor's own request: waits a little for its turn. Raises `UpstreamBusy`."""
         now = self._clock()
-        standing = client.standing(bucket, now)
-        if standing is not None and standing.remaining == 0:
-            raise UpstreamBusy("upstream allows no more of these just now", standing.left(now), for_all=False)
+        # Not by the headers alone: an instance that does not enforce its limits sends them all the same.
+        if (until := self._refused.get(bucket, 0.0)) > now:
+            raise UpstreamBusy("upstream allows no more of these just now", until - now, for_all=False)
         while (turn := await self.take(client, Purpose.SEND)).wait > 0:
             if self._clock() + turn.wait > now + SEND_PATIENCE:
                 logger.warning("the budget of %s for upstream is spent: a visitor has to wait", self._budget)
@@ -79,15 +80,17 @@ class Turns:
             return 0.0
         return allowance_interval(standing.limit, standing.remaining, standing.left(now))
 
-    async def note_busy(self, client: UpstreamClient, error: UpstreamBusy) -> float:
+    async def note_busy(self, client: UpstreamClient, bucket: str, error: UpstreamBusy) -> float:
         """Upstream asked to wait; seconds that whoever asked should. Everybody does where everybody is meant."""
-        seconds = clamp_retry_after(error.retry_after, self._chance())
-        if error.for_all:
-            with suppress(BrokerUnavailable):
-                await self._broker.pause(client.base_url, self._budget, seconds)
-            now = self._clock()
-            bucket = self._buckets.get(client.base_url) or Bucket(self._alone.capacity, now)
-            self._buckets[client.base_url] = bucket.pause(now, seconds)
+        seconds, now = clamp_retry_after(error.retry_after, self._chance()), self._clock()
+        if not error.for_all:
+            self._refused = {one: until for one, until in self._refused.items() if until > now}
+            self._refused[bucket] = now + seconds
+            return seconds
+        with suppress(BrokerUnavailable):
+            await self._broker.pause(client.base_url, self._budget, seconds)
+        alone = self._buckets.get(client.base_url) or Bucket(self._alone.capacity, now)
+        self._buckets[client.base_url] = alone.pause(now, seconds)
         return seconds
 
     def _spend_alone(self, host: str, purpose: Purpose) -> Allowance:
