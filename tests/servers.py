@@ -92,10 +92,19 @@ class Server:
         if self._process is not None:
             self._process.send_signal(number)
 
+    def run_instead(self, module: str, *arguments: str) -> None:
+        """Start this module in place of the usual one, with the same environment."""
+        self._command = [sys.executable, "-m", module, *arguments]
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def children(self) -> list[int]:
         """The processes it started that still run."""
-        assert self._process is not None
-        listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [int(pid) for pid in listed.split()]
 
     def output(self) -> str:
