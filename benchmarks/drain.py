@@ -82,7 +82,7 @@ def main() -> int:
         staying = Proxy(upstream.url, directory / "staying.log", **overrides)
         with leaving, staying:
             figures = asyncio.run(run(leaving, staying, upstream, given.streams, given.answers))
-    results.write("drain", {"streams": given.streams, "answers_in_flight": given.answers, **figures})
+    results.write("drain", {"streams": given.streams, "answers_in_flight": given.answers}, figures)
     broken = (figures["lost"], figures["doubled"], figures["without_exactly_one_done"], figures["gone_s"] > 10)
     return int(any(broken))
 

@@ -95,17 +95,13 @@ def main() -> int:
             polls = upstream.requests("message_poll")
     gaps = shortest_gaps(polls)
     figures = {
-        "sessions": given.sessions,
-        "tabs": given.tabs,
-        "workers": 2,
         "workers_gone": gone,
         "message_polls": len(polls),
         "shortest_gap_s": round(min(gaps) * SCALE, 2),
         "shortest_gap_of_a_session_s": results.spread([gap * SCALE for gap in gaps], 2),
-        "scale": SCALE,
-        "seed": given.seed,
     }
-    results.write("poll_discipline", figures)
+    parameters = {"sessions": given.sessions, "tabs": given.tabs, "workers": 2, "scale": SCALE, "seed": given.seed}
+    results.write("poll_discipline", parameters, figures)
     # Its own clock counts a request when it is answered; the answer may be some milliseconds early or late.
     return int(min(gaps) < SHORTEST_SECONDS - 0.02)
 

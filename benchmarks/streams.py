@@ -1,204 +1,249 @@
-"""Five and ten thousand open streams on one process: memory, CPU, opening, and telling all of them one thing.
+"""Streams: what thousands of open ones cost one proxy process, in memory, CPU and time.
 
-    .venv/bin/python -m benchmarks.streams [5000 10000]
+    .venv/bin/python -m benchmarks.streams [--sizes 5000,10000] [--rounds 3] [--idle 30]
 
-Memory, CPU and opening with a session a stream, which is the dearest shape; one event to all with every stream on one
-session. Beside it, in the same run, a bare `EventSourceResponse` app with a queue a stream.
+Beside it, in the same run, under the same uvicorn: an application that is one `EventSourceResponse` and a queue for
+each stream, with no feature at all (`bare_app`); and nginx with nchan, where it is installed. Streams come in groups
+of ten, as a session's readers; one event for all of them is one event for each group. A profile of the proxy says
+what its memory and its CPU are spent on.
 """
 
-import asyncio
-import json
-import os
-import signal
-import subprocess
-import sys
+import argparse
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Any
 
-import httpx2
+from benchmarks import contenders
+from benchmarks.contenders import MARK, Contender, find_nchan
+from benchmarks.processes import Cost, end_cleanly, given_settings
+from benchmarks.results import figures, say, table, with_spread, write
+from benchmarks.stream_driver import StreamDriver
+from benchmarks.stream_profile import profile_cpu, profile_memory
 
-from benchmarks import results
-from benchmarks.visitors import client
-from tests.servers import EMBED_KEY, HOST, SECRET_KEY, SHOP_ORIGIN, FakeUpstream, Proxy, Server, free_port
-from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
-from widget_proxy.handles import ChatSession, Handles
+GROUP = 10  # streams of a session
+OPENING = 100  # on their way at a time
+ORDERING = 20
+PATIENCE_SECONDS = 180.0  # for any one step
+LARGE_GROUP = 1000
+LARGE_GROUP_EVENTS = 5
+DESCRIPTORS_BESIDE = 200  # that a process has open besides its streams
 
-IDLE_SECONDS = 20.0
-TRACED_STREAMS = 2000
-FAN_OUTS = 5
-OVERRIDES = {
-    "log_level": "warning",
-    "WIDGET_PROXY_PACING__MESSAGE_POLL_SECONDS": "30",
-    "WIDGET_PROXY_SERVER__STREAMS": "100000",
-    "WIDGET_PROXY_SERVER__STREAMS_PER_SESSION": "10000",
-    "WIDGET_PROXY_PACING__BUDGET": "1000000/5m",
-}
+Starter = Callable[[Path], AbstractContextManager[Contender]]
 
 
-class Readers:
-    """The process that reads."""
-
-    def __init__(self, port: int, requests: list[str]) -> None:
-        command = [sys.executable, "-m", "benchmarks.many_streams"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.order({"port": port, "requests": requests})
-
-    def order(self, value: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(value) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.kill()
-        self._process.wait()
+def measure(start: Starter, size: int, idle: float) -> dict[str, Any]:
+    """One contender, one number of streams, one new process: all figures."""
+    with tempfile.TemporaryDirectory() as directory, start(Path(directory)) as contender:
+        driver = StreamDriver(contender.server.port)
+        try:
+            return _measure(contender, driver, size, idle)
+        finally:
+            driver.close()
 
 
-@contextmanager
-def reading(port: int, requests: list[str]) -> Iterator[Readers]:
-    readers = Readers(port, requests)
-    try:
-        yield readers
-    finally:
-        readers.close()
+def _measure(contender: Contender, driver: StreamDriver, size: int, idle: float) -> dict[str, Any]:
+    server, groups = contender.server, size // GROUP
+    everyone = range(groups)
+    mark = MARK.encode()
+    _warm_up(contender, driver)
+    contender.prepare(groups)
+
+    # What an order costs when nobody listens: not to be counted as cost of its delivery.
+    orders = contender.orders(everyone)
+    cost = Cost(server)
+    driver.ask(orders, at_once=ORDERING, seconds=PATIENCE_SECONDS)
+    driver.idle(3)
+    unheard = cost.seconds()
+
+    before = server.memory()
+    requests = [contender.stream(number % groups) for number in range(size)]
+    cost = Cost(server)
+    opened = driver.open(requests, contender.opened, at_once=OPENING, seconds=PATIENCE_SECONDS)
+    opening = cost.seconds()
+    driver.idle(3)
+    count = len(driver.streams)
+    if count < size:
+        raise RuntimeError(f"{contender.name}: {count} of {size} streams opened; statuses: {opened.statuses}")
+    memory = server.memory().since(before, count)
+
+    asked = contender.upstream_requests()
+    cost, began = Cost(server), time.perf_counter()
+    driver.idle(idle)
+    quiet = cost.seconds() / (time.perf_counter() - began)
+    polls = contender.upstream_requests().get("message_poll", 0) - asked.get("message_poll", 0)
+
+    orders = contender.orders(everyone)
+    cost = Cost(server)
+    fanned = driver.fan_out(orders, mark, at_once=ORDERING, seconds=PATIENCE_SECONDS)
+    driver.idle(3)
+    heard = cost.seconds()
+    if fanned.missing:
+        raise RuntimeError(f"{contender.name}: {fanned.missing} of {count} streams missed the event")
+    after = server.memory().since(before, count)
+    if gone := driver.close_streams():
+        raise RuntimeError(f"{contender.name}: it closed {gone} of {count} streams by itself")
+    return (
+        memory
+        | {
+            "rss_after_event_kib": after["rss_kib"],
+            "opened_per_s": count / opened.seconds,
+            "open_cpu_ms": opening / count * 1000,
+            "idle_cpu_percent": quiet * 100,
+            "idle_message_polls": polls,
+            "fan_out_s": fanned.last,
+            "fan_out_cpu_us": (heard - unheard) / count * 1e6,
+        }
+        | _one_large_group(contender, driver)
+    )
 
 
-def memory_kib(pid: int) -> int:
-    """What belongs to this process alone (USS)."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
+def _warm_up(contender: Contender, driver: StreamDriver) -> None:
+    """What is loaded or allocated once shall not count as growth."""
+    contender.prepare(GROUP)
+    driver.open(
+        [contender.stream(number % GROUP) for number in range(2 * GROUP)],
+        contender.opened,
+        at_once=OPENING,
+        seconds=PATIENCE_SECONDS,
+    )
+    driver.fan_out(contender.orders(range(GROUP)), MARK.encode(), at_once=ORDERING, seconds=PATIENCE_SECONDS)
+    driver.close_streams()
+    driver.idle(1)
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def measure(pid: int, port: int, requests: list[str]) -> dict[str, Any]:
-    """Open them all, and let them be."""
-    before = memory_kib(pid)
-    with reading(port, requests) as readers:
-        began = cpu_seconds(pid)
-        opened = readers.answer()
-        opening = cpu_seconds(pid) - began
-        time.sleep(10)  # first looks at the history
-        began = cpu_seconds(pid)
-        time.sleep(IDLE_SECONDS)
-        idle = cpu_seconds(pid) - began
-        kib = memory_kib(pid) - before
+def _one_large_group(contender: Contender, driver: StreamDriver) -> dict[str, float]:
+    """One event to a thousand streams of one group, or to as many of them as it lets in."""
+    driver.idle(2)
+    contender.prepare(1)
+    requests = [contender.stream(0)] * LARGE_GROUP
+    driver.open(requests, contender.opened, at_once=OPENING, seconds=PATIENCE_SECONDS)
+    count = len(driver.streams)
+    if not count:
+        return {"large_group_streams": 0}
+    spread = []
+    cost = Cost(contender.server)
+    for _ in range(LARGE_GROUP_EVENTS):
+        fanned = driver.fan_out(contender.orders([0]), MARK.encode(), at_once=1, seconds=PATIENCE_SECONDS)
+        spread.append(fanned.last - fanned.first)
+    used = cost.seconds()
+    driver.close_streams()
     return {
-        "lost": opened["lost"],
-        "kib_a_stream": round(kib / len(requests), 1),
-        "opened_a_second": round(len(requests) / opened["opened_s"]),
-        "opening_cpu_us_a_stream": round(opening / len(requests) * 1e6),
-        "idle_cpu_percent": round(idle / IDLE_SECONDS * 100, 1),
+        "large_group_streams": count,
+        "large_group_first_to_last_ms": sorted(spread)[len(spread) // 2] * 1000,
+        "large_group_cpu_us": used / LARGE_GROUP_EVENTS / count * 1e6,
     }
 
 
-def fan_out(readers: Readers, say: Any) -> dict[str, float]:
-    """From the first reader that has it to the last, in seconds."""
-    seconds = []
-    for number in range(FAN_OUTS):
-        text = f"to all {number} {time.monotonic()}"
-        readers.order({"text": text})
-        readers.answer()
-        say(text)
-        told = readers.answer()
-        assert told["lost"] == 0
-        seconds.append(told["spread_s"])
-    return results.spread(seconds)
+def starters(settings: Mapping[str, str]) -> dict[str, Starter]:
+    """Who takes part."""
+    chosen: dict[str, Starter] = {"ours": partial(contenders.ours, settings=settings), "bare": contenders.bare}
+    if (found := find_nchan()) is not None:
+        chosen["nchan"] = partial(contenders.nchan, program=found[0], module=found[1])
+    return chosen
 
 
-async def sessions(upstream: FakeUpstream, number: int) -> list[ChatSession]:
-    """Sessions started at upstream itself."""
-    found = []
-    async with client() as http:
-        for _ in range(number):
-            headers = {"X-Embed-Key": EMBED_KEY, "Origin": SHOP_ORIGIN}
-            body = {"chatbot_id": DEMO_CHATBOT_ID}
-            async with http.post(f"{upstream.url}/api/chat/start/", json=body, headers=headers) as answer:
-                told = await answer.json()
-            moment = datetime.now(UTC).replace(microsecond=0)
-            found.append(ChatSession("shop", told["session_id"], told["session_token"], SHOP_ORIGIN, moment))
-    return found
+def main() -> None:
+    """Measure, profile, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--sizes", default="5000,10000", help="numbers of streams")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--idle", type=float, default=30.0, help="seconds to watch idle streams")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the proxy")
+    parser.add_argument("--profile-streams", type=int, default=1000, help="0: no profile")
+    parser.add_argument("--name", default="streams", help="of the file in benchmarks/results")
+    options = parser.parse_args()
+    end_cleanly()
+    sizes = [int(one) for one in options.sizes.split(",")]
+    settings = given_settings(options.set)
+    _allow_descriptors(max(sizes))
+    chosen = starters(settings)
+    if "nchan" not in chosen:
+        say("nginx with nchan is not here (set BENCHMARK_NGINX and BENCHMARK_NCHAN_MODULE): left out")
+    rounds: dict[str, list[dict[str, Any]]] = {}
+    for number in range(options.rounds):
+        for size in sizes:
+            for name, start in chosen.items():
+                seen = measure(start, size, options.idle)
+                rounds.setdefault(f"{name}, {size} streams", []).append(seen)
+                say(
+                    f"  round {number + 1}, {size} streams, {name}: {seen['rss_kib']:.1f} KiB a stream, "
+                    f"{seen['opened_per_s']:.0f} opened/s, idle {seen['idle_cpu_percent']:.1f} %, "
+                    f"all had the event in {seen['fan_out_s']:.2f} s"
+                )
+    measured: dict[str, Any] = {name: figures(seen) for name, seen in rounds.items()}
+    measured["ratio of memory, ours to bare"] = {
+        str(size): {
+            kind: round(
+                measured[f"ours, {size} streams"][kind]["median"] / measured[f"bare, {size} streams"][kind]["median"],
+                3,
+            )
+            for kind in ("rss_kib", "pss_kib", "uss_kib")
+        }
+        for size in sizes
+    }
+    _tell(measured, sizes)
+    if options.profile_streams:
+        measured["profile"] = {
+            "memory": profile_memory(options.profile_streams, GROUP, settings),
+            "cpu": profile_cpu(options.profile_streams, GROUP, settings),
+        }
+        _tell_profile(measured["profile"])
+    parameters = {
+        "sizes": sizes,
+        "streams_a_group": GROUP,
+        "idle_seconds": options.idle,
+        "settings": {"PACING__MESSAGE_POLL_SECONDS": "30"} | settings,
+        "nginx": contenders.nginx_version(found[0]) if (found := find_nchan()) else None,
+    }
+    say(f"written: {write(options.name, parameters, measured)}")
 
 
-def requests_for(found: list[ChatSession]) -> list[str]:
-    handles = Handles([SECRET_KEY])
-    return [
-        f"GET /v1/session/events HTTP/1.1\r\nHost: {HOST}\r\nOrigin: {SHOP_ORIGIN}\r\n"
-        f"Authorization: Bearer {handles.seal_session(one)}\r\n\r\n"
-        for one in found
+def _allow_descriptors(streams: int) -> None:
+    soft, hard = getrlimit(RLIMIT_NOFILE)
+    wanted = streams + DESCRIPTORS_BESIDE
+    if hard < wanted:
+        raise SystemExit(f"{streams} streams need {wanted} file descriptors, and this shell allows {hard}")
+    setrlimit(RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def _tell(measured: dict[str, Any], sizes: list[int]) -> None:
+    columns = {
+        "rss_kib": "RSS KiB",
+        "pss_kib": "PSS KiB",
+        "uss_kib": "USS KiB",
+        "opened_per_s": "opened/s",
+        "open_cpu_ms": "open ms",
+        "idle_cpu_percent": "idle %",
+        "fan_out_s": "all had it, s",
+        "fan_out_cpu_us": "µs/event",
+        "large_group_first_to_last_ms": "1×1000, ms",
+    }
+    rows = [
+        [name, *(with_spread(seen[one], 1) if one in seen else "–" for one in columns)]
+        for name, seen in measured.items()
+        if name.endswith("streams")
     ]
+    say("", "A stream: memory, CPU to open it; all: idle CPU, one event. Median of the rounds (lowest–highest)")
+    say(*table(["", *columns.values()], rows))
+    for size in sizes:
+        ratios = measured["ratio of memory, ours to bare"][str(size)]
+        say(f"{size} streams: ours needs {ratios['rss_kib']:.2f} of bare's memory")
 
 
-def ours(number: int, directory: Path) -> dict[str, Any]:
-    with FakeUpstream(directory / f"upstream-{number}.log") as upstream:
-        found = asyncio.run(sessions(upstream, number))
-        with Proxy(upstream.url, directory / f"proxy-{number}.log", **OVERRIDES) as proxy:
-            figures = measure(proxy.pid, proxy.port, requests_for(found))
-        with Proxy(upstream.url, directory / f"proxy-{number}-one.log", **OVERRIDES) as proxy:
-            handle = Handles([SECRET_KEY]).seal_session(found[0])
-
-            def say(text: str) -> None:
-                upstream.order("answers", text=text, delay=0.3)
-                proxy.send(handle, "hello")
-
-            with reading(proxy.port, requests_for(found[:1]) * number) as readers:
-                assert readers.answer()["lost"] == 0
-                figures["fan_out_s"] = fan_out(readers, say)
-    return figures
-
-
-def bare(number: int, directory: Path) -> dict[str, Any]:
-    port = free_port()
-    requests = [f"GET /events HTTP/1.1\r\nHost: {HOST}\r\n\r\n"] * number
-    with Server(["benchmarks.bare_sse", str(port)], port, directory / f"bare-{number}.log") as server:
-        figures = measure(server.pid, port, requests)
-    again = Server(["benchmarks.bare_sse", str(port)], port, directory / f"bare-{number}.log")
-    with again, reading(port, requests) as readers:
-        assert readers.answer()["lost"] == 0
-        figures["fan_out_s"] = fan_out(readers, lambda text: httpx2.post(f"{again.url}/say", content=text))
-    return figures
-
-
-def traced(directory: Path) -> list[dict[str, Any]]:
-    """What takes the memory, line by line."""
-    with FakeUpstream(directory / "traced-upstream.log") as upstream:
-        found = asyncio.run(sessions(upstream, TRACED_STREAMS))
-        proxy = Proxy(upstream.url, directory / "traced.log", **OVERRIDES)
-        file = directory / "traced.json"
-        proxy.run_instead("benchmarks.traced", str(proxy.port), str(file))
-        with proxy, reading(proxy.port, requests_for(found)) as readers:
-            readers.answer()
-            time.sleep(5)
-            proxy.signal(signal.SIGUSR1)
-            while not file.exists() or not file.read_text():
-                time.sleep(0.2)
-            lines: list[dict[str, Any]] = json.loads(file.read_text())
-    return [{"place": one["place"], "kib_a_stream": round(one["kib"] / TRACED_STREAMS, 2)} for one in lines]
-
-
-def main(numbers: list[int]) -> None:
-    directory = Path(tempfile.mkdtemp())
-    figures: dict[str, Any] = {}
-    for number in numbers:
-        beside = {"ours": ours(number, directory), "bare": bare(number, directory)}
-        ratio = beside["ours"]["kib_a_stream"] / beside["bare"]["kib_a_stream"]
-        figures[str(number)] = {**beside, "memory_ours_to_bare": round(ratio, 2)}
-    results.write("streams", {**figures, "heaviest_lines": traced(directory)})
+def _tell_profile(profile: dict[str, Any]) -> None:
+    memory, cpu = profile["memory"], profile["cpu"]
+    say("", f"Python's memory a stream: {memory['traced_kib_per_stream']:.1f} KiB")
+    for kind, told in (("by_package", 6), ("by_owner", 12)):
+        lines = (f"  {one['kib']:6.2f} KiB {one['blocks']:6.1f} blocks  {one['where']}" for one in memory[kind])
+        say(f" {kind.replace('_', ' ')}:", *list(lines)[:told])
+    for stage, seen in cpu.items():
+        say(f"CPU, {stage}: " + ", ".join(f"{one['where']} {one['percent']:.0f} %" for one in seen["by_module"][:5]))
 
 
 if __name__ == "__main__":
-    main([int(one) for one in sys.argv[1:]] or [5000, 10_000])
+    main()
