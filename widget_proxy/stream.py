@@ -11,6 +11,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import anyio
@@ -100,7 +101,9 @@ class Streams:
         self._most = most
         self._most_per_session = most_per_session
         self._chance = chance
-        self._open: dict[EventStream, None] = {}
+        self._open: dict[EventStream, set[EventStream]] = {}  # to the part it has its heartbeats with
+        self._parts: list[set[EventStream]] = [set() for _ in range(BEATS)]
+        self._opened = count()
         self._per_session: Counter[str] = Counter()
         self._group: TaskGroup | None = None
 
@@ -123,10 +126,9 @@ class Streams:
 
     async def _beat(self) -> None:
         while True:
-            streams = list(self._open)
-            for part in range(BEATS):
+            for part in self._parts:
                 await anyio.sleep(self._heartbeat / BEATS)
-                for stream in streams[part::BEATS]:
+                for stream in tuple(part):
                     stream.beat()
 
     def enter(self, stream: "EventStream") -> None:
@@ -138,12 +140,13 @@ class Streams:
             raise Problem("unavailable", "There are too many visitors just now.", headers=self._try_again())
         if self._per_session[key] >= self._most_per_session:
             raise Problem("too_many_requests", "This conversation is open too many times.", headers=self._try_again())
-        self._open[stream] = None
+        part = self._open[stream] = self._parts[next(self._opened) % BEATS]
+        part.add(stream)
         self._per_session[key] += 1
 
     def leave(self, stream: "EventStream") -> None:
         """Undoes `enter`."""
-        del self._open[stream]
+        self._open.pop(stream).discard(stream)
         key = stream.session.key
         self._per_session[key] -= 1
         if not self._per_session[key]:
