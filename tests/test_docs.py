@@ -4,6 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.servers import SHOP_ORIGIN, Proxy
 
 ROOT = Path(__file__).parent.parent
@@ -31,3 +33,28 @@ def test_the_readmes_tag_is_the_one_that_works() -> None:
     assert tag in (ROOT / "README.md").read_text()
     shop = (ROOT / "examples/shop/index.html").read_text()
     assert tag.replace("default", "shop") in shop, "as the example shop has it, which the browser tests open"
+
+
+def faults() -> list[tuple[str, list[str]]]:
+    """Each row of the table of faults, and the tests it names."""
+    rows = [line for line in (ROOT / "docs/faults.md").read_text().splitlines() if line.startswith("| ")]
+    cells = [line.split("|")[1:-1] for line in rows if not line.startswith("| fault ")]
+    return [(row[0].strip(), re.findall(r"`(test_\w+\.py::test_\w+)`", row[-1])) for row in cells]
+
+
+def test_every_fault_has_its_row() -> None:
+    """Fourteen ways upstream misbehaves, eleven ways we do."""
+    names = [name for name, _ in faults()]
+    assert len(names) == len(set(names)) == 25
+
+
+@pytest.mark.parametrize(("fault", "tests"), faults(), ids=[name for name, _ in faults()])
+def test_a_fault_is_tried_by_a_test_that_runs(fault: str, tests: list[str]) -> None:
+    assert tests, f"no test is named for: {fault}"
+    for test in tests:
+        file, _, name = test.partition("::")
+        source = (ROOT / "tests" / file).read_text()
+        found = re.search(rf"((?:^@.*\n|^    .*\n|^\)\n)*)^(?:async )?def {name}\(", source, re.MULTILINE)
+        assert found is not None, f"{test} does not exist"
+        assert "skip" not in found[1]
+        assert "xfail" not in found[1]
