@@ -283,6 +283,31 @@ async def test_a_long_history_comes_whole_at_the_polls_own_pace() -> None:
         assert min(w.gaps("message_poll")) >= 30.0
 
 
+async def test_a_message_dated_in_the_future_hides_none_that_come_after_it() -> None:
+    async with world() as w:
+        session = await w.start()
+        upstream = w.api.world.sessions[session.session_id]
+        async with w.hub.watch(session):
+            w.api.world.say(upstream, "from next year", now().timestamp() + 365 * 86_400)
+            await anyio.sleep(40)
+            for number in range(3):
+                w.api.world.say(upstream, f"today {number}")
+                await anyio.sleep(40)
+        assert await w.said(session) == ["from next year", "today 0", "today 1", "today 2"]
+
+
+async def test_when_upstreams_clock_is_set_back_nothing_is_lost() -> None:
+    async with world() as w:
+        session = await w.start()
+        upstream = w.api.world.sessions[session.session_id]
+        async with w.hub.watch(session):
+            w.api.world.say(upstream, "ten minutes ahead", now().timestamp() + 600)
+            await anyio.sleep(40)
+            w.api.world.say(upstream, "set back")
+            await anyio.sleep(40)
+        assert await w.said(session) == ["ten minutes ahead", "set back"]
+
+
 async def test_what_the_hub_started_ends_with_it() -> None:
     before = asyncio.all_tasks()
     async with world() as w:

@@ -72,8 +72,10 @@ class History:
         """What to ask for now."""
         return PageRequest(self._since, self._limit)
 
-    def accept(self, messages: Sequence[Message], *, has_more: bool) -> Reading:
-        """Take the page that answered `next_request`."""
+    def accept(self, messages: Sequence[Message], *, has_more: bool, now: datetime | None = None) -> Reading:
+        """Take the page that answered `next_request`. `now` bounds how far the reading goes on: a message dated in
+        the future must not hide those that come before it. Where upstream's clock is ahead of ours, more is read
+        again than has to be, which harms nobody."""
         page = sorted(messages, key=_moment)
         dated = [message.created_at for message in page if message.created_at is not None]
         has_more = has_more and bool(dated)  # a page without progress cannot be followed
@@ -95,7 +97,7 @@ class History:
             if seen is not None and (self._newest is None or seen > self._newest):
                 self._newest = seen
         if not has_more:
-            self._end_sweep()
+            self._end_sweep(now)
         return Reading(tuple(one for one in told if one is not None), complete=not has_more)
 
     def _tell(self, message: Message) -> tuple[str, Message] | None:
@@ -107,13 +109,13 @@ class History:
         self._told[triple] += 1
         return message_key(message, ordinal), message
 
-    def _end_sweep(self) -> None:
+    def _end_sweep(self, now: datetime | None) -> None:
         self._limit = self._page
         self._sweep.clear()
         if self._newest is None:
             return
         # What was committed while later pages were awaited is stamped at most an overlap before the first page.
-        reached = min(self._newest, self._first_edge or self._newest) - self._overlap
+        reached = min(self._newest, self._first_edge or self._newest, now or self._newest) - self._overlap
         self._since = self._forgotten = max(reached, self._forgotten or reached)
         self._first_edge = None
         for triple in [one for one in self._told if one[0] is not None and one[0] <= self._since]:

@@ -78,6 +78,7 @@ class Hub:
             start=self._start,
             forget=self._forget_if_idle,
             clock=clock,
+            now=now,
             chance=chance,
         )
 

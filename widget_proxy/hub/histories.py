@@ -5,7 +5,7 @@ import heapq
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import anyio
@@ -46,6 +46,7 @@ class Histories:
         start: Callable[..., None],
         forget: Callable[[Followed], None],
         clock: Callable[[], float],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._broker = broker
@@ -57,6 +58,7 @@ class Histories:
         self._start = start
         self._forget = forget
         self._clock = clock
+        self._now = now
         self._chance = chance
         self._due: list[tuple[float, int, Followed]] = []
         self._numbers = count()
@@ -153,7 +155,7 @@ class Histories:
         request = followed.history.next_request()
         credentials = self._reach.credentials(session)
         page = await self._reach.client(session).poll_messages(credentials, request.since, request.limit)
-        reading = followed.history.accept(page.messages, has_more=page.has_more)
+        reading = followed.history.accept(page.messages, has_more=page.has_more, now=self._now())
         fresh = [one for one in reading.messages if not await self._broker.is_published(session.key, one[0])]
         apologies: Mapping[str, str] = {}
         if any(message.role == "assistant" for _, message in fresh):
