@@ -175,9 +175,9 @@ def one_page_a_poll(history: History, rows: list[Row], seed: int) -> list[Messag
 class Hasty(History):
     """Begins each sweep an overlap before the newest message, however long the last one took."""
 
-    def _end_sweep(self) -> None:
+    def _end_sweep(self, now: datetime | None) -> None:
         self._first_edge = None
-        super()._end_sweep()
+        super()._end_sweep(now)
 
 
 @settings(max_examples=100, deadline=None)
