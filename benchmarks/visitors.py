@@ -14,7 +14,7 @@ import aiohttp
 
 from tests.servers import SHOP_ORIGIN
 
-LOOK_SECONDS = 8.0
+LOOK_SECONDS = 12.0
 """How long a visitor looks for a message of unknown fate in the transcript before it is sent again."""
 
 

@@ -245,6 +245,9 @@ async def test_a_claim_tells_how_long_nothing_was_said(broker: Broker, kind: Kin
     await kind.wait(10)
     await broker.attend_answer("s", PendingAnswer("r", "h"), 1)
     assert (await broker.claim_message_poll("s", 1e9)).quiet < 9 * kind.unit, "a question is talk"
+    await kind.wait(10)
+    await broker.claim_send("s", "k", "f", 1)
+    assert (await broker.claim_message_poll("s", 1e9)).quiet < 9 * kind.unit, "and so is one whose fate is not known"
 
 
 async def test_an_answer_is_polled_for_by_one_worker(broker: Broker, kind: Kind) -> None:

@@ -187,6 +187,8 @@ class MemoryBroker:
                 await send.settled.wait()
             if not send.settled.is_set() and self._clock() >= send.deadline:
                 return SendClaim("lost")
+        # Whatever becomes of it: whoever is not told looks for it in the transcript.
+        state.active = self._clock()
         sends[key] = _Send(fingerprint, self._clock() + seconds)
         settled = [key for key, send in sends.items() if send.result is not None]
         for oldest in settled[: max(0, len(sends) - KEPT_SENDS)]:

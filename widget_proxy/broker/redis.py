@@ -207,7 +207,8 @@ class RedisBroker:
     # Sends
 
     async def claim_send(self, session: str, key: str, fingerprint: str, seconds: float) -> SendClaim:
-        keys, arguments = [self._send(session, key)], [fingerprint, seconds, int(KEPT_SEND_SECONDS * 1000)]
+        keys = [self._send(session, key), self._key("about", session)]
+        arguments = [fingerprint, seconds, int(KEPT_SEND_SECONDS * 1000)]
         while True:
             state, told = await self._script("CLAIM_SEND", keys, arguments)
             if state != "wait":

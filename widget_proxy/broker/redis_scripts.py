@@ -95,7 +95,7 @@ return found
 """
 )
 
-# KEYS send · ARGV fingerprint, seconds, kept milliseconds
+# KEYS send, about · ARGV fingerprint, seconds, kept milliseconds
 CLAIM_SEND = (
     _NOW
     + """
@@ -108,6 +108,7 @@ if told[1] then
 end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'until', tostring(now + tonumber(ARGV[2])))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('HSET', KEYS[2], 'active', tostring(now))
 return {'new', ''}
 """
 )
