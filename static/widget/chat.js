@@ -1,93 +1,157 @@
 // The conversation, without its looks. What and why: docs/widget.md, "Inside".
 
+import { Tabs, locks, shelf } from "./tabs.js";
 import { Transcript } from "./transcript.js";
 
 const OVER = { session_ended: "ended", session_expired: "expired", handle_invalid: "expired" };
+const PATIENCE = 40_000, GRACE = 60_000;
 
 export class Chat {
-  transcript = new Transcript();
-  awaited = new Map();
-  connection = "";
-  notice = "";
-  over = "";
-  #handle; #cursor; #stream; #open;
+  #handle; #cursor; #open; #away; #grace; #tabs; #attempt; #heard; #skip; #told; #sending;
   #queue = Promise.resolve();
+  #leave = new AbortController();
 
-  constructor(origin, site, context, onchange) {
+  constructor(origin, site, context, onchange, background) {
     this.site = `${origin}/v1/sites/${site}`;
     this.api = `${origin}/v1/session/`;
     this.storage = `chat-widget:${origin}:${site}`;
-    this.context = context;
-    this.onchange = onchange;
-    const { handle, sends = [] } = this.#kept();
-    this.#handle = handle;
-    for (const own of sends) {
-      if (own.state === "sending") own.state = "unknown";
-      if (own.state === "sent") this.awaited.set(own.task, "");
-      this.transcript.addOwn(own);
-    }
-  }
-
-  #kept() {
-    try { return JSON.parse(localStorage[this.storage]) ?? {}; } catch { return {}; }
+    Object.assign(this, { context, onchange, background });
+    this.#begin();
+    this.#recall(true);
+    const how = { signal: this.#leave.signal, capture: true }; // the document's own come by on their way down
+    const on = (types, listener) => types.split(" ").forEach((type) => addEventListener(type, listener, how));
+    on("pageshow resume online visibilitychange", () => this.#wake());
+    on("pagehide freeze", () => this.#suspend());
+    on("storage", ({ key }) => key?.startsWith(this.storage) && this.#recall());
   }
 
   get begun() { return this.#handle || this.transcript.items.length; }
+
+  checking({ state, since }) {
+    return state === "unknown" && (this.connection || Date.now() - since < PATIENCE);
+  }
 
   about() { return this.#ask(this.site).then((response) => response.json()); }
 
   listen(open) {
     this.#open = open;
+    this.#wake();
     this.#follow();
   }
 
-  send(content) { this.#deliver(this.transcript.addOwn({ id: crypto.getRandomValues(new Uint32Array(4)).join("-"), content })); }
+  send(content) {
+    const id = [Date.now(), ...crypto.getRandomValues(new Uint32Array(3))].join("-");
+    this.#deliver(this.transcript.addOwn({ id, content, again: 0 }));
+  }
 
   retry(item) {
-    if (item.state === "not_sent") return this.#deliver(Object.assign(item, { state: "sending" }));
-    if (item.state === "unknown") this.transcript.remove(item);
+    if (item.state === "unknown") item.again++;
+    if (/^(unk|not)/.test(item.state)) return this.#deliver(item);
     item.retried = true;
-    return this.send(item.content);
+    this.#keep(item);
+    this.send(item.content);
   }
 
   renew() {
-    this.suspend();
-    this.#handle = this.#cursor = this.over = this.notice = this.connection = "";
+    this.#kept().forEach((key) => this.#store(key));
+    this.#store(this.storage, { handle: "" });
+    this.#begin();
+  }
+
+  leave() {
+    this.onchange = () => {};
+    this.#leave.abort();
+    this.#suspend();
+    this.#begin();
+  }
+
+  #begin(handle) {
+    this.#tabs = this.#tabs?.close();
+    this.#handle = handle;
+    this.#cursor = null;
+    this.over = this.notice = this.connection = "";
     this.transcript = new Transcript();
     this.awaited = new Map();
+    this.#told = new Map();
+    this.#sending = new Set();
     this.#changed();
   }
 
-  suspend() { this.#stream = this.#stream?.abort(); }
-
-  #deliver(item) {
-    this.#changed({ own: item });
-    this.#queue = this.#queue.then(() => this.#post(item, this.transcript));
+  #stored(key) {
+    try { return JSON.parse(shelf[key]); } catch { return {}; }
   }
 
-  async #post(item, transcript) {
-    let begun;
+  #store(key, value) {
     try {
-      const page_context = this.context();
-      this.#handle ||= this.#kept().handle;
-      if (!this.#handle) {
-        const { handle, task } = await this.#ask(`${this.site}/sessions`, { page_context });
-        this.#handle = handle;
-        if (task) this.awaited.set(task, "");
-      }
-      begun = true;
-      const { task, accepted_at: time } = await this.#ask(`${this.api}messages`, { message: item.content, page_context }, { "Idempotency-Key": item.id });
-      if (transcript !== this.transcript) return;
-      Object.assign(item, { state: "sent", task, time });
-      this.awaited.set(task, "");
-      this.notice = "";
-    } catch (error) {
-      const unknown = begun && error.fate !== "not_sent" && !(error.status < 500);
-      Object.assign(item, { state: unknown ? "unknown" : "not_sent", detail: error.detail });
-      this.#refused(error);
+      if (value) shelf[key] = JSON.stringify(value);
+      else delete shelf[key];
+    } catch { /* full */ }
+  }
+
+  #kept() { return Object.keys(shelf).filter((key) => key.startsWith(`${this.storage}:`)).sort(); }
+
+  #keep(item, state = item.state) {
+    item.since = Date.now();
+    this.#store(`${this.storage}:${item.id}`, { ...item, state });
+  }
+
+  #recall(first) {
+    const { handle, over } = this.#stored(this.storage);
+    if (this.#handle && handle != null && handle !== this.#handle) this.#begin(handle);
+    this.#handle ||= handle;
+    if (over && this.#cursor) this.over = over;
+    for (const own of this.#kept().map((key) => this.#stored(key))) {
+      if (this.#sending.has(this.transcript.own(own.id))) continue;
+      if (first && own.state === "sending") own.state = "unknown";
+      this.transcript.addOwn(own);
+      if (own.state === "sent") this.#await(own.task);
+      if (own.state === "unknown") setTimeout(() => this.#changed(), PATIENCE);
     }
     this.#follow();
     this.#changed();
+  }
+
+  #await(task) {
+    const { event, news } = this.#told.get(task) ?? {};
+    if (event === "done") this.transcript.done(news);
+    else this.awaited.set(task, news?.content ?? "");
+  }
+
+  #deliver(item) {
+    const { transcript } = this, post = () => transcript === this.transcript && this.#post(item, transcript);
+    item.state = "sending";
+    this.#sending.add(item);
+    this.#keep(item);
+    this.#changed({ own: item });
+    this.#queue = this.#queue.then(() => this.#handle || !locks ? post() : locks.request(this.storage, post));
+  }
+
+  async #post(item, transcript) {
+    let begun, fate;
+    try {
+      const page_context = this.context();
+      this.#handle ||= this.#stored(this.storage).handle;
+      if (!this.#handle) {
+        const { handle, task } = await this.#ask(`${this.site}/sessions`, { page_context });
+        if (transcript !== this.transcript) return;
+        this.#store(this.storage, { handle: this.#handle = handle });
+        if (task) this.#await(task);
+      }
+      begun = true;
+      const { task, accepted_at: time } = await this.#ask(`${this.api}messages`, { message: item.content, page_context }, { "Idempotency-Key": `${item.id}-${item.again}` });
+      if (transcript !== this.transcript) return;
+      fate = { state: "sent", task, time };
+      this.#await(task);
+      this.notice = "";
+    } catch (error) {
+      if (transcript !== this.transcript) return;
+      const unknown = begun && error.fate !== "not_sent" && !(error.status < 500);
+      fate = { state: unknown ? "unknown" : "not_sent", detail: error.detail };
+      if (!unknown) this.#refused(error);
+    }
+    this.#sending.delete(item);
+    this.#keep(this.transcript.addOwn({ ...item, ...fate }));
+    this.#recall();
   }
 
   async #ask(url, body, headers, signal) {
@@ -109,65 +173,113 @@ export class Chat {
     if (detail) console.warn(`chat-widget: ${code}: ${detail}`);
   }
 
-  #end(status) {
-    this.over = status;
-    if (status === "expired") this.awaited.clear();
+  #end(over) {
+    this.over = over;
+    if (over === "expired") this.awaited.clear();
+    this.#store(this.storage, { handle: this.#handle, over });
+  }
+
+  #wake() {
+    clearTimeout(this.#grace);
+    if (document.hidden) return this.#grace = setTimeout(() => this.#follow(this.#away = true), GRACE);
+    this.#away = false;
+    this.#recall();
+    this.#tabs?.hello();
+    this.#hurry();
+  }
+
+  #suspend() {
+    this.#cursor = null;
+    this.#sending.forEach((item) => this.#keep(item, "unknown"));
+    this.#tabs = this.#tabs?.close();
   }
 
   #follow() {
-    const wanted = this.#handle && (this.awaited.size || (this.#open && !this.over));
-    if (!wanted) this.suspend();
-    else if (!this.#stream) this.#run(this.#stream = new AbortController());
+    const wanted = this.#handle && (this.awaited.size || (this.#open && !this.over && (!this.#away || this.background())));
+    if (wanted) this.#tabs ??= new Tabs(this.storage + this.#handle.slice(-16), this);
+    this.#tabs?.want(wanted);
   }
 
-  async #run(stream) {
-    const { signal } = stream;
-    for (let failures = 0, retry = 1000; ; failures++) {
-      let wait;
-      try {
-        const tasks = [...this.awaited.keys()].map((task) => `&task=${task}`).join("");
-        const response = await this.#ask(`${this.api}events?${tasks}`, null, this.#cursor && { "Last-Event-ID": this.#cursor }, signal);
-        failures = 0;
-        this.connection = "";
-        this.#changed();
-        await read(response, (event) => signal.aborted || this.#take(event), (told) => { retry = told; });
-        wait = retry;
-      } catch (error) {
-        if (error.status < 500 && error.status !== 429) {
-          this.#refused(error);
-          break;
-        }
-        wait = Math.max(Math.min(30_000, retry * 2 ** failures) * (1 + 3 * Math.random()) / 4, error.wait || 0);
-      }
-      if (signal.aborted) return;
-      this.connection = navigator.onLine ? failures && "retrying" : "offline";
-      this.#changed();
-      await this.#pause(wait, signal);
-      if (signal.aborted) return;
-    }
-    this.#stream = null;
+  async lead(signal) {
+    const watch = setInterval(() => this.#check(), 5000);
+    signal.onabort = () => {
+      this.#attempt.abort();
+      this.#skip?.();
+    };
+    this.recap();
+    await this.#run(signal).catch((error) => this.#refused(error));
+    clearInterval(watch);
     this.#changed();
   }
 
-  #pause(milliseconds, signal) {
-    return new Promise((resolve) => {
-      const over = new AbortController(), finish = () => resolve(over.abort());
-      for (const [target, type] of [[window, "online"], [document, "visibilitychange"], [signal, "abort"]]) {
-        target.addEventListener(type, finish, over);
-      }
-      setTimeout(finish, milliseconds);
-    });
+  hear({ events, all, cursor, connection }) {
+    if (all || this.#cursor != null) this.#cursor = cursor ?? "";
+    this.connection = connection;
+    events.forEach((event) => this.#take(event));
+    this.#follow();
+    this.#changed();
   }
 
-  #take({ event, data, id }) {
-    const news = JSON.parse(data), { task } = news;
-    let message;
+  recap() {
+    this.#hurry();
+    this.#tell([...this.#told.values()], true);
+  }
+
+  #tell(events, all) {
+    this.#tabs?.tell({ events, all, cursor: this.#cursor, connection: this.connection });
+    this.#changed();
+  }
+
+  #check() { if (Date.now() - this.#heard > PATIENCE) this.#attempt.abort(); }
+
+  #hurry() {
+    this.#check();
+    this.#skip?.();
+  }
+
+  async #run(signal) {
+    for (let failures = 0, retry = 1000; !signal.aborted; failures++) {
+      const { signal: attempt } = this.#attempt = new AbortController();
+      let least = 0;
+      this.#heard = Date.now();
+      try {
+        const tasks = [...this.awaited.keys()].map((task) => `&task=${task}`).join("");
+        const response = await this.#ask(`${this.api}events?${tasks}`, null, this.#cursor && { "Last-Event-ID": this.#cursor }, attempt);
+        failures = 0;
+        this.connection = "";
+        this.#tell([]);
+        const feed = parser((event) => attempt.aborted || this.#received(event), (told) => { retry = told; });
+        const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+        for (let read; !(read = await reader.read()).done; feed(read.value)) this.#heard = Date.now();
+      } catch (error) {
+        if (error.status < 500 && error.status !== 429) throw error;
+        least = error.wait || 0;
+      }
+      if (attempt.aborted) continue;
+      this.connection = navigator.onLine ? failures && "retrying" : "offline";
+      this.#tell([]);
+      const wait = least + Math.random() * Math.min(30_000, retry * 2 ** failures);
+      await new Promise((resolve) => setTimeout(this.#skip = resolve, wait));
+    }
+  }
+
+  #received({ event, data, id }) {
+    const came = { event, news: JSON.parse(data) };
     if (id) this.#cursor = id;
+    this.#tell([came]);
+    this.#take(came);
+  }
+
+  #take({ event, news }) {
+    const { task, key = task ?? event } = news;
+    let message;
+    this.#told.set(key, { event, news });
     if (event === "message" && this.transcript.add(news)) message = news;
     if (event === "progress" && this.awaited.has(task)) this.awaited.set(task, news.content);
     if (event === "done") {
       this.awaited.delete(task);
-      this.transcript.done(news);
+      const own = this.transcript.done(news);
+      if (own) this.#keep(own);
     }
     if (event === "session" && news.status !== "active") this.#end(news.status);
     if (event === "notice") this.notice = news.code === "restored" ? "" : news.detail;
@@ -176,10 +288,9 @@ export class Chat {
   }
 
   #changed(news = {}) {
-    const sends = this.transcript.items.filter((item) => item.own && (!item.key || item.state !== "sent" || this.awaited.has(item.task)));
-    try {
-      if (this.#handle != null) localStorage[this.storage] = JSON.stringify({ handle: this.#handle, sends: sends.slice(-20) });
-    } catch { /* blocked or full */ }
+    for (const { own, id, key, state, task } of this.transcript.items) {
+      if (own && key && state === "sent" && !this.awaited.has(task)) this.#store(`${this.storage}:${id}`);
+    }
     this.onchange(news);
   }
 }
@@ -199,14 +310,4 @@ export function parser(onevent, onretry) {
       else event[field] = field === "data" && "data" in event ? `${event.data}\n${value}` : value;
     }
   };
-}
-
-async function read(response, onevent, onretry) {
-  const reader = response.body.getReader(), decoder = new TextDecoder(), feed = parser(onevent, onretry);
-  for (;;) {
-    const silence = setTimeout(() => reader.cancel(), 40_000);
-    const { done, value } = await reader.read().finally(() => clearTimeout(silence));
-    if (done) return;
-    feed(decoder.decode(value, { stream: true }));
-  }
 }

@@ -8,7 +8,7 @@ const TEXTS = {
   placeholder: "Write a message …", send: "Send", close: "Close chat", newChat: "New chat",
   newChatAsk: "Start a new conversation? This one is cleared here.", newChatYes: "Start new", newChatNo: "Keep",
   messages: "Conversation", you: "You", bot: "Assistant", typing: "The assistant is writing",
-  notSent: "Not sent.", unknown: "Not sure this was delivered.", retry: "Try again", sendAgain: "Send again",
+  notSent: "Not sent.", unknown: "Not sure this was delivered.", checking: "Checking whether it arrived …", retry: "Try again", sendAgain: "Send again",
   offline: "You are offline.", retrying: "Connection lost. Trying again …", unavailable: "Chat is unavailable just now.",
   expired: "This conversation has expired.", ended: "This conversation has ended.",
   tooLong: " characters too many",
@@ -34,7 +34,7 @@ export class Panel {
     this.#icon = icon;
     this.#chat = new Chat(origin, host.getAttribute("site"), () => pageContext(
       document, host.getAttribute("page-context"), host.pageContext, this.#limits.page_context_bytes ?? 8192,
-    ), (news) => this.#changed(news));
+    ), (news) => this.#changed(news), () => host.getAttribute("background-stream") === "on");
   }
 
   async open(focus) {
@@ -55,8 +55,7 @@ export class Panel {
 
   destroy() {
     this.#leave.abort();
-    this.#chat.onchange = () => {};
-    this.#chat.suspend();
+    this.#chat.leave();
     this.#frame?.remove();
   }
 
@@ -122,8 +121,6 @@ export class Panel {
       event.stopPropagation();
       if (event.key === "Escape") this.ask.hidden ? close() : ask(false);
     });
-    on(window, "pagehide", () => this.#chat.suspend());
-    on(window, "pageshow", ({ persisted }) => { if (persisted) this.#chat.listen(this.opened); });
     this.#root.append(this.#frame);
     this.#toEnd();
     this.#typed();
@@ -188,9 +185,9 @@ export class Panel {
   }
 
   #fate(item, line) {
-    const { state, retried } = item, t = this.#texts, replied = this.#chat.transcript.hasOutcome(item);
-    const told = { not_sent: item.detail ?? t.notSent, unknown: t.unknown, failed: !replied && item.detail, timeout: !replied && item.detail }[state];
-    const again = !retried && !this.#chat.over && (told || state === "failed");
+    const { state, retried } = item, t = this.#texts, replied = this.#chat.transcript.hasOutcome(item), checking = this.#chat.checking(item);
+    const told = { not_sent: item.detail ?? t.notSent, unknown: checking ? t.checking : t.unknown, failed: !replied && item.detail, timeout: !replied && item.detail }[state];
+    const again = !retried && !this.#chat.over && !checking && (told || state === "failed");
     line.replaceChildren(told || "");
     if (!again) return;
     const retry = make("button", { type: "button", className: "retry" }, state === "unknown" ? t.sendAgain : t.retry);

@@ -4,7 +4,11 @@ export class Transcript {
   items = [];
   #known = new Set();
 
+  own(id) { return this.items.find((item) => item.id === id); }
+
   addOwn(own) {
+    const known = this.own(own.id);
+    if (known) return Object.assign(known, own, known.key && own.state === "unknown" && { state: "sent" });
     if (own.key) this.#known.add(own.key);
     return this.#insert({ own: true, role: "user", state: "sending", time: "~", ...own });
   }
@@ -27,7 +31,7 @@ export class Transcript {
 
   done({ task, status, detail }) {
     const own = this.items.find((one) => one.own && one.task === task);
-    if (own && status !== "complete") Object.assign(own, { state: status, detail });
+    if (own && status !== "complete") return Object.assign(own, { state: status, detail });
   }
 
   hasOutcome(item) {

@@ -1,0 +1,59 @@
+// One stream a browser: the tab that holds a lock reads it, and tells the others on a channel.
+
+export let shelf = {}, locks;
+try {
+  shelf = localStorage;
+  locks = self.BroadcastChannel && navigator.locks;
+} catch { /* blocked */ }
+
+export class Tabs {
+  #turn; #channel; #timer;
+
+  constructor(name, chat) {
+    Object.assign(this, { name, chat });
+    if (!locks) return;
+    this.#channel = new BroadcastChannel(name);
+    this.#channel.onmessage = ({ data }) => data ? this.#heard(data) : this.#turn?.leads && chat.recap();
+  }
+
+  want(wanted) {
+    if (!wanted) this.#turn = this.#turn?.abort();
+    else if (!this.#turn) this.#queue();
+  }
+
+  tell(message) { this.#channel?.postMessage(message); }
+
+  // Asks the leader for all it knows. One that gives no answer hangs, and loses the lock.
+  hello() {
+    this.tell();
+    this.#wait(10_000, () => this.#queue({ steal: true }));
+  }
+
+  close() {
+    this.want();
+    clearTimeout(this.#timer);
+    this.#channel?.close();
+  }
+
+  async #queue(how) {
+    this.#turn?.abort();
+    const turn = this.#turn = new AbortController(), { signal } = turn;
+    const lead = () => signal.aborted || this.chat.lead(signal, turn.leads = true);
+    if (!how) this.hello();
+    try {
+      await (locks ? locks.request(this.name, how ?? { signal }, lead) : lead());
+    } catch { /* stepped back, or robbed */ }
+    turn.abort();
+    if (this.#turn === turn) this.#turn = null;
+  }
+
+  #heard(told) {
+    this.#wait(30_000 + 9000 * Math.random(), () => this.hello());
+    this.chat.hear(told);
+  }
+
+  #wait(milliseconds, then) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#turn && !this.#turn.leads && then(), milliseconds);
+  }
+}
