@@ -187,12 +187,6 @@ def main() -> None:
         for size in sizes
     }
     _tell(measured, sizes)
-    if options.profile_streams:
-        measured["profile"] = {
-            "memory": profile_memory(options.profile_streams, GROUP, settings),
-            "cpu": profile_cpu(options.profile_streams, GROUP, settings),
-        }
-        _tell_profile(measured["profile"])
     parameters = {
         "sizes": sizes,
         "streams_a_group": GROUP,
@@ -200,6 +194,13 @@ def main() -> None:
         "settings": {"PACING__MESSAGE_POLL_SECONDS": "30"} | settings,
         "nginx": contenders.nginx_version(found[0]) if (found := find_nchan()) else None,
     }
+    write(options.name, parameters, measured)  # what is measured is kept, whatever becomes of the profile
+    if options.profile_streams:
+        measured["profile"] = {
+            "memory": profile_memory(options.profile_streams, GROUP, settings),
+            "cpu": profile_cpu(options.profile_streams, GROUP, settings),
+        }
+        _tell_profile(measured["profile"])
     say(f"written: {write(options.name, parameters, measured)}")
 
 

@@ -1,5 +1,4 @@
 // The chat's loader: <script src="https://chat.example.com/widget.js" data-site="shop" async></script>
-// It draws the launcher, and fetches nothing else before the visitor wants to chat.
 (() => {
   const script = document.currentScript ?? document.querySelector('script[src$="/widget.js"][data-site]');
   const base = new URL("widget/", script.src);
@@ -81,7 +80,7 @@ svg { width: 26px; fill: none; stroke: currentColor; stroke-width: 2; stroke-lin
     set unread(unread) { this.#launcher.classList.toggle("unread", unread); }
 
     #load() {
-      // A browser may keep a module's failure under its address, so another try asks under another.
+      // A failure may be kept under its address.
       return this.#module ??= import(new URL("panel.js" + "?".repeat(this.#failures), base)).catch((error) => {
         this.#module = null;
         this.#failures++;

@@ -335,6 +335,7 @@ def test_a_restart_of_the_proxy_with_several_tabs_loses_nothing(window: Window, 
             expect(tab.page.get_by_text("Connection lost")).to_be_visible(timeout=10_000)
     finally:
         stage.proxy.start()
+    tabs[0].page.evaluate("dispatchEvent(new Event('online'))")  # whichever tab notices, the one that reads tries
     for tab in tabs:
         tab.answer("Worth the wait")
         expect(tab.page.get_by_text("Connection lost")).to_be_hidden()

@@ -1,35 +1,32 @@
 // The conversation, without its looks. What and why: docs/widget.md, "Inside".
 
-import { Tabs, locks, shelf } from "./tabs.js";
+import { Tabs, locks, storage } from "./tabs.js";
 import { Transcript } from "./transcript.js";
 
 const OVER = { session_ended: "ended", session_expired: "expired", handle_invalid: "expired" };
-const PATIENCE = 40_000, GRACE = 60_000;
+const PATIENCE = 40_000;
 
 export class Chat {
   #handle; #cursor; #open; #away; #grace; #tabs; #attempt; #heard; #skip; #told; #sending;
   #queue = Promise.resolve();
-  #leave = new AbortController();
+  #leave = Object.assign(new AbortController(), { capture: true });
 
   constructor(origin, site, context, onchange, background) {
     this.site = `${origin}/v1/sites/${site}`;
     this.api = `${origin}/v1/session/`;
-    this.storage = `chat-widget:${origin}:${site}`;
+    this.name = `chat-widget:${origin}:${site}`;
     Object.assign(this, { context, onchange, background });
     this.#begin();
     this.#recall(true);
-    const how = { signal: this.#leave.signal, capture: true }; // the document's own come by on their way down
-    const on = (types, listener) => types.split(" ").forEach((type) => addEventListener(type, listener, how));
+    const on = (types, listener) => types.split(" ").forEach((type) => addEventListener(type, listener, this.#leave));
     on("pageshow resume online visibilitychange", () => this.#wake());
     on("pagehide freeze", () => this.#suspend());
-    on("storage", ({ key }) => key?.startsWith(this.storage) && this.#recall());
+    on("storage", ({ key }) => key?.startsWith(this.name) && this.#recall());
   }
 
   get begun() { return this.#handle || this.transcript.items.length; }
 
-  checking({ state, since }) {
-    return state === "unknown" && (this.connection || Date.now() - since < PATIENCE);
-  }
+  checking({ since }) { return this.connection || Date.now() - since < PATIENCE; }
 
   about() { return this.#ask(this.site).then((response) => response.json()); }
 
@@ -40,21 +37,19 @@ export class Chat {
   }
 
   send(content) {
-    const id = [Date.now(), ...crypto.getRandomValues(new Uint32Array(3))].join("-");
-    this.#deliver(this.transcript.addOwn({ id, content, again: 0 }));
+    this.#deliver(this.transcript.addOwn({ id: `${Date.now()}-${Math.random()}`, content, again: 0 }));
   }
 
   retry(item) {
-    if (item.state === "unknown") item.again++;
-    if (/^(unk|not)/.test(item.state)) return this.#deliver(item);
-    item.retried = true;
-    this.#keep(item);
+    if (item.state === "not_sent") return this.#deliver(item);
+    if (item.state === "unknown") return this.#deliver(item, item.again++);
+    this.#keep(item, item.state, item.retried = true);
     this.send(item.content);
   }
 
   renew() {
     this.#kept().forEach((key) => this.#store(key));
-    this.#store(this.storage, { handle: "" });
+    this.#store(this.name, { handle: "" });
     this.#begin();
   }
 
@@ -78,29 +73,30 @@ export class Chat {
   }
 
   #stored(key) {
-    try { return JSON.parse(shelf[key]); } catch { return {}; }
+    try { return JSON.parse(storage[key]); } catch { return {}; }
   }
 
   #store(key, value) {
     try {
-      if (value) shelf[key] = JSON.stringify(value);
-      else delete shelf[key];
+      if (value) storage[key] = JSON.stringify(value);
+      else delete storage[key];
     } catch { /* full */ }
   }
 
-  #kept() { return Object.keys(shelf).filter((key) => key.startsWith(`${this.storage}:`)).sort(); }
+  #kept() { return Object.keys(storage).filter((key) => key.startsWith(`${this.name}:`)).sort(); }
 
   #keep(item, state = item.state) {
     item.since = Date.now();
-    this.#store(`${this.storage}:${item.id}`, { ...item, state });
+    this.#store(`${this.name}:${item.id}`, { ...item, state });
   }
 
   #recall(first) {
-    const { handle, over } = this.#stored(this.storage);
+    const { handle, over } = this.#stored(this.name);
     if (this.#handle && handle != null && handle !== this.#handle) this.#begin(handle);
     this.#handle ||= handle;
     if (over && this.#cursor) this.over = over;
-    for (const own of this.#kept().map((key) => this.#stored(key))) {
+    for (const key of this.#kept()) {
+      const own = this.#stored(key);
       if (this.#sending.has(this.transcript.own(own.id))) continue;
       if (first && own.state === "sending") own.state = "unknown";
       this.transcript.addOwn(own);
@@ -118,23 +114,24 @@ export class Chat {
   }
 
   #deliver(item) {
-    const { transcript } = this, post = () => transcript === this.transcript && this.#post(item, transcript);
+    const { transcript } = this, post = () => this.#post(item, transcript);
     item.state = "sending";
     this.#sending.add(item);
     this.#keep(item);
     this.#changed({ own: item });
-    this.#queue = this.#queue.then(() => this.#handle || !locks ? post() : locks.request(this.storage, post));
+    this.#queue = this.#queue.then(() => this.#handle || !locks ? post() : locks.request(this.name, post));
   }
 
   async #post(item, transcript) {
     let begun, fate;
+    if (transcript !== this.transcript) return;
     try {
       const page_context = this.context();
-      this.#handle ||= this.#stored(this.storage).handle;
+      this.#handle ||= this.#stored(this.name).handle;
       if (!this.#handle) {
         const { handle, task } = await this.#ask(`${this.site}/sessions`, { page_context });
         if (transcript !== this.transcript) return;
-        this.#store(this.storage, { handle: this.#handle = handle });
+        this.#store(this.name, { handle: this.#handle = handle });
         if (task) this.#await(task);
       }
       begun = true;
@@ -176,12 +173,12 @@ export class Chat {
   #end(over) {
     this.over = over;
     if (over === "expired") this.awaited.clear();
-    this.#store(this.storage, { handle: this.#handle, over });
+    this.#store(this.name, { handle: this.#handle, over });
   }
 
   #wake() {
     clearTimeout(this.#grace);
-    if (document.hidden) return this.#grace = setTimeout(() => this.#follow(this.#away = true), GRACE);
+    if (document.hidden) return this.#grace = setTimeout(() => this.#follow(this.#away = true), 60_000);
     this.#away = false;
     this.#recall();
     this.#tabs?.hello();
@@ -196,20 +193,8 @@ export class Chat {
 
   #follow() {
     const wanted = this.#handle && (this.awaited.size || (this.#open && !this.over && (!this.#away || this.background())));
-    if (wanted) this.#tabs ??= new Tabs(this.storage + this.#handle.slice(-16), this);
+    if (wanted) this.#tabs ??= new Tabs(this.name + this.#handle.slice(-16), this);
     this.#tabs?.want(wanted);
-  }
-
-  async lead(signal) {
-    const watch = setInterval(() => this.#check(), 5000);
-    signal.onabort = () => {
-      this.#attempt.abort();
-      this.#skip?.();
-    };
-    this.recap();
-    await this.#run(signal).catch((error) => this.#refused(error));
-    clearInterval(watch);
-    this.#changed();
   }
 
   hear({ events, all, cursor, connection }) {
@@ -230,6 +215,11 @@ export class Chat {
     this.#changed();
   }
 
+  #link(connection) {
+    this.connection = connection;
+    this.#tell([]);
+  }
+
   #check() { if (Date.now() - this.#heard > PATIENCE) this.#attempt.abort(); }
 
   #hurry() {
@@ -237,7 +227,13 @@ export class Chat {
     this.#skip?.();
   }
 
-  async #run(signal) {
+  async lead(signal) {
+    const watch = setInterval(() => this.#check(), 5000);
+    signal.onabort = () => {
+      this.#attempt.abort();
+      this.#skip?.();
+    };
+    this.recap();
     for (let failures = 0, retry = 1000; !signal.aborted; failures++) {
       const { signal: attempt } = this.#attempt = new AbortController();
       let least = 0;
@@ -246,21 +242,24 @@ export class Chat {
         const tasks = [...this.awaited.keys()].map((task) => `&task=${task}`).join("");
         const response = await this.#ask(`${this.api}events?${tasks}`, null, this.#cursor && { "Last-Event-ID": this.#cursor }, attempt);
         failures = 0;
-        this.connection = "";
-        this.#tell([]);
+        this.#link("");
         const feed = parser((event) => attempt.aborted || this.#received(event), (told) => { retry = told; });
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
         for (let read; !(read = await reader.read()).done; feed(read.value)) this.#heard = Date.now();
       } catch (error) {
-        if (error.status < 500 && error.status !== 429) throw error;
         least = error.wait || 0;
+        if (error.status < 500 && error.status !== 429) {
+          this.#refused(error);
+          break;
+        }
       }
-      if (attempt.aborted) continue;
-      this.connection = navigator.onLine ? failures && "retrying" : "offline";
-      this.#tell([]);
-      const wait = least + Math.random() * Math.min(30_000, retry * 2 ** failures);
+      if (signal.aborted) break;
+      this.#link(navigator.onLine ? failures && "retrying" : "offline");
+      const wait = attempt.aborted ? 0 : least + Math.random() * Math.min(30_000, retry * 2 ** failures);
       await new Promise((resolve) => setTimeout(this.#skip = resolve, wait));
     }
+    clearInterval(watch);
+    this.#changed();
   }
 
   #received({ event, data, id }) {
@@ -289,13 +288,12 @@ export class Chat {
 
   #changed(news = {}) {
     for (const { own, id, key, state, task } of this.transcript.items) {
-      if (own && key && state === "sent" && !this.awaited.has(task)) this.#store(`${this.storage}:${id}`);
+      if (own && key && state === "sent" && !this.awaited.has(task)) this.#store(`${this.name}:${id}`);
     }
     this.onchange(news);
   }
 }
 
-// Server-Sent Events
 export function parser(onevent, onretry) {
   let rest = "", event = {};
   return (text) => {

@@ -185,7 +185,7 @@ export class Panel {
   }
 
   #fate(item, line) {
-    const { state, retried } = item, t = this.#texts, replied = this.#chat.transcript.hasOutcome(item), checking = this.#chat.checking(item);
+    const { state, retried } = item, t = this.#texts, replied = this.#chat.transcript.hasOutcome(item), checking = state === "unknown" && this.#chat.checking(item);
     const told = { not_sent: item.detail ?? t.notSent, unknown: checking ? t.checking : t.unknown, failed: !replied && item.detail, timeout: !replied && item.detail }[state];
     const again = !retried && !this.#chat.over && !checking && (told || state === "failed");
     line.replaceChildren(told || "");

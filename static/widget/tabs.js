@@ -1,8 +1,8 @@
 // One stream a browser: the tab that holds a lock reads it, and tells the others on a channel.
 
-export let shelf = {}, locks;
+export let storage = {}, locks;
 try {
-  shelf = localStorage;
+  storage = localStorage;
   locks = self.BroadcastChannel && navigator.locks;
 } catch { /* blocked */ }
 
@@ -10,7 +10,8 @@ export class Tabs {
   #turn; #channel; #timer;
 
   constructor(name, chat) {
-    Object.assign(this, { name, chat });
+    this.name = name;
+    this.chat = chat;
     if (!locks) return;
     this.#channel = new BroadcastChannel(name);
     this.#channel.onmessage = ({ data }) => data ? this.#heard(data) : this.#turn?.leads && chat.recap();
@@ -23,7 +24,7 @@ export class Tabs {
 
   tell(message) { this.#channel?.postMessage(message); }
 
-  // Asks the leader for all it knows. One that gives no answer hangs, and loses the lock.
+  // A leader that gives no answer hangs, and loses the lock.
   hello() {
     this.tell();
     this.#wait(10_000, () => this.#queue({ steal: true }));
@@ -42,7 +43,9 @@ export class Tabs {
     if (!how) this.hello();
     try {
       await (locks ? locks.request(this.name, how ?? { signal }, lead) : lead());
-    } catch { /* stepped back, or robbed */ }
+    } catch {
+      if (!turn.leads) await lead();
+    }
     turn.abort();
     if (this.#turn === turn) this.#turn = null;
   }
@@ -52,8 +55,8 @@ export class Tabs {
     this.chat.hear(told);
   }
 
-  #wait(milliseconds, then) {
+  #wait(time, then) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#turn && !this.#turn.leads && then(), milliseconds);
+    this.#timer = setTimeout(() => this.#turn && !this.#turn.leads && then(), time);
   }
 }
