@@ -1,0 +1,65 @@
+"""The benchmarks' own counting can fail."""
+
+from typing import Any
+
+from benchmarks.poll_discipline import shortest_gaps
+from benchmarks.verdict import UNSAVED, Noted, Verdict, judge
+
+
+def row(role: str, second: int, content: str, **more: Any) -> dict[str, Any]:
+    return {"role": role, "created_at": f"2026-11-20T12:00:{second:02}.000000Z", "content": content, **more}
+
+
+STORED = [row("user", 1, "hello"), row("assistant", 2, "Hi."), row("assistant", 9, "A reminder.")]
+SENT = [("hello", "t1")]
+ENDS = {"t1": {"complete": 1}}
+
+
+def test_what_was_shown_as_it_was_stored_is_clean() -> None:
+    assert judge(Noted(SENT, STORED, ENDS), STORED).clean
+
+
+def test_upstream_leaves_a_zero_fraction_out() -> None:
+    stored = [one | {"created_at": one["created_at"].replace(".000000", "")} for one in STORED]
+    assert judge(Noted(SENT, STORED, ENDS), stored).clean
+
+
+def test_what_is_missing_is_lost_and_what_is_there_twice_is_doubled() -> None:
+    assert judge(Noted(SENT, STORED[:2], ENDS), STORED).lost == 1
+    assert judge(Noted(SENT, [*STORED, STORED[1]], ENDS), STORED).doubled == 1
+    swapped = judge(Noted(SENT, [*STORED[:2], STORED[1]], ENDS), STORED)
+    assert (swapped.lost, swapped.doubled) == (1, 1)
+
+
+def test_an_answer_without_an_end_or_with_two_is_counted() -> None:
+    assert judge(Noted(SENT, STORED, {}), STORED).without_exactly_one_done == 1
+    assert judge(Noted(SENT, STORED, {"t1": {"complete": 1, "timeout": 1}}), STORED).without_exactly_one_done == 1
+    assert judge(Noted(SENT, STORED, {"t1": {"complete": 3}}, repeated=2), STORED).repeated_on_the_wire == 2
+
+
+def test_an_answer_upstream_never_stored_is_counted_by_its_task() -> None:
+    sent, ends = [("/unsaved v1", "t2")], {"t2": {"complete": 1}}
+    stored, answer = [row("user", 1, "/unsaved v1")], row("assistant", 3, UNSAVED, task="t2")
+    assert judge(Noted(sent, [*stored, answer], ends), stored).clean
+    assert judge(Noted(sent, stored, ends), stored).lost == 1
+    assert judge(Noted(sent, [*stored, answer, answer], ends), stored).doubled == 1
+
+
+def test_a_message_sent_twice_or_never_is_counted() -> None:
+    assert judge(Noted(SENT, STORED, ENDS), [*STORED, row("user", 3, "hello")]).sent_twice == 1
+    assert judge(Noted([*SENT, ("lost on the way", "t3")], STORED, ENDS), STORED).never_arrived == 1
+
+
+def test_verdicts_add_up() -> None:
+    total = Verdict(lost=1, messages=5) + Verdict(lost=2, messages=5)
+    assert (total.lost, total.messages, total.clean) == (3, 10, False)
+
+
+def test_the_shortest_gap_of_each_session_is_found() -> None:
+    asked = [
+        {"session": "a", "at": 0},
+        {"session": "b", "at": 1},
+        {"session": "a", "at": 3},
+        {"session": "a", "at": 5},
+    ]
+    assert shortest_gaps(asked) == [2]
