@@ -39,6 +39,8 @@ def test_a_visitor_asks_about_the_product_in_front_of_them(visitor: Visitor, sta
     visitor.open_chat()
     expect(visitor.page.get_by_text("I can see which page you are on")).to_be_visible()
     frames = [visitor.page.screenshot(clip=STRIP_FRAME, animations="disabled")]
+    cost = "**Aurora Desk Lamp** costs **€89.00** and is in stock."
+    stage.upstream.order("answers", text=cost, delay=2.5, progress=[[0.1, "Looking at the page"]])
     visitor.page.get_by_role("button", name="What does it cost?").click()
     assert visitor.lines() == ["mine: What does it cost?"], "one's own message is there at once"
     expect(visitor.page.locator(".typing")).to_contain_text("Looking at the page")
