@@ -115,9 +115,23 @@ class Visitor:
 
     def answer(self, text: str) -> Locator:
         """The bot's message with this text, once it is there."""
-        found = self.page.locator("[role=log] .bot", has_text=text).last
-        found.wait_for(timeout=15_000)
-        return found
+        # Told by the page: Playwright's own waiting looks twice a second, and answers are what most tests wait for.
+        script = """(log, text) => new Promise((resolve, reject) => {
+            const plain = element => element.textContent.replace(/\\s+/g, " ");
+            const look = () => {
+                if (![...log.querySelectorAll(".bot")].some(one => plain(one).includes(text))) return;
+                observer.disconnect();
+                clearTimeout(timer);
+                resolve();
+            };
+            const observer = new MutationObserver(look);
+            const late = () => { observer.disconnect(); reject(new Error(`no answer "${text}": ${plain(log)}`)); };
+            const timer = setTimeout(late, 15000);
+            observer.observe(log, {childList: true, subtree: true, characterData: true});
+            look();
+        })"""
+        self.page.locator("[role=log]").evaluate(script, text)
+        return self.page.locator("[role=log] .bot", has_text=text).last
 
     def lines(self) -> list[str]:
         """What the conversation shows, one a message: `mine: …` or `bot: …`."""

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser import ARGUMENTS, Stage, Visitor, visiting
-from tests.servers import HOST, FakeUpstream, Proxy, Redis
+from tests.servers import HOST, FakeUpstream, Proxy, Redis, running
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +85,7 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage = Stage(tmp_path_factory.mktemp("stage"))
-    with stage.upstream, stage.proxy, stage.shop, stage.workshop:
+    with running(stage.upstream, stage.proxy, stage.shop), stage.workshop:
         yield stage
 
 

@@ -258,7 +258,8 @@ def test_bad_queries_fail_as_they_do_there(fake: Fake, query: dict[str, str], st
 
 
 @pytest.mark.parametrize(
-    "path", ["/nothing", "/api/chat/ABC/poll/", "/api/chat/3D44AB50-59A0-499D-BCD0-EB3EE8D31BC9/poll/", "/api/chat/start"]
+    "path",
+    ["/nothing", "/api/chat/ABC/poll/", "/api/chat/3D44AB50-59A0-499D-BCD0-EB3EE8D31BC9/poll/", "/api/chat/start"],
 )
 def test_an_unknown_path_is_a_page(fake: Fake, path: str) -> None:
     response = fake.http.get(path)

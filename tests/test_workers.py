@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from tests.servers import FakeUpstream, Proxy, Redis
+from tests.servers import FakeUpstream, Proxy, Redis, running
 from tests.sse import Received, Stream, stream
 
 
@@ -27,7 +27,7 @@ def pair(upstream: FakeUpstream, own_redis: Redis, tmp_path: Path) -> Iterator[t
     overrides = {"WIDGET_PROXY_REDIS_URL": own_redis.url, "WIDGET_PROXY_UPSTREAM__SEND_SECONDS": "2"}
     one = Proxy(upstream.url, tmp_path / "one.log", **overrides)
     other = Proxy(upstream.url, tmp_path / "other.log", **overrides)
-    with one, other:
+    with running(one, other):
         yield one, other
 
 
