@@ -68,7 +68,7 @@ class Stage:
     def __init__(self, directory: Path, **overrides: str) -> None:
         shop_port = free_port()
         self.workshop = Workshop()
-        self.upstream = FakeUpstream(directory / "upstream.log", "--think", "0.8")
+        self.upstream = FakeUpstream(directory / "upstream.log", "--think", "0.4")
         self.proxy = Proxy(
             self.upstream.url,
             directory / "proxy.log",

@@ -91,7 +91,7 @@ def _stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(_stage: Stage) -> Stage:
-    """Upstream, proxy and shop, as new. Answers take 0.8 s unless a test orders otherwise."""
+    """Upstream, proxy and shop, as new. Answers take 0.4 s unless a test orders otherwise."""
     _stage.upstream.order("reset")
     return _stage
 
