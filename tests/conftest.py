@@ -73,7 +73,8 @@ def chromium_path() -> str:
     raise RuntimeError("no Chromium found: install it, or set CHROMIUM to its path (scripts/test does it with apt)")
 
 
-@pytest.fixture(scope="session")
+# Not the session's: while Playwright runs, no other event loop can run in its thread, and tests of other modules do.
+@pytest.fixture(scope="module")
 def browser(chromium_path: str) -> Iterator[Browser]:
     """Headless Chromium."""
     with sync_playwright() as playwright:
