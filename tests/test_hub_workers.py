@@ -18,6 +18,7 @@ from widget_proxy.handles import ChatSession, Handles
 from widget_proxy.hub import Hub
 from widget_proxy.hub.answers import LEASE_SECONDS, LOOKOUT_SECONDS
 from widget_proxy.messages import Event
+from widget_proxy.pacing import Budget
 from widget_proxy.upstream import UpstreamBusy
 
 pytestmark = pytest.mark.anyio
@@ -186,6 +187,51 @@ async def test_while_the_broker_is_away_answers_are_fetched_and_told_when_it_is_
                 await anyio.sleep(5)
                 entries = await broker.entries(session.key)
             assert [entry.event.data["status"] for entry in entries if entry.event.name == "done"] == ["complete"] * 2
+
+
+async def test_what_a_poll_brought_while_the_broker_went_away_is_told_when_it_is_back() -> None:
+    class Away(Shaky):
+        """Goes away between a poll and what it brought."""
+
+        async def is_published(self, session: str, identity: str) -> bool:
+            if self.doomed and identity != "ready":
+                self.away = True
+            return await super().is_published(session, identity)
+
+        doomed = False
+
+    async with world() as w:
+        broker = Away(clock=elapsed)
+        async with w.worker(broker) as hub:
+            session = await w.start()
+            async with hub.watch(session):
+                await anyio.sleep(40)
+                w.api.world.say(w.api.world.sessions[session.session_id], "by itself")
+                broker.doomed = True
+                await anyio.sleep(60)
+                assert broker.away
+                broker.doomed = broker.away = False
+                await anyio.sleep(130)
+                entries = await broker.entries(session.key)
+        assert [one.event.data["content"] for one in entries if one.event.name == "message"] == ["by itself"]
+
+
+async def test_a_wait_longer_than_the_lease_keeps_it() -> None:
+    async with world() as w, w.worker(w.broker.beside("b")):
+        session = await w.start()
+        w.api.world.plans.append(Plan("the answer", 5))
+        await w.hub.send(session, "hello")
+        client = w.client
+        await w.broker.pause(client.base_url, Budget(2000, 300.0), 60.0)
+        asked = len(w.asked("task_poll"))
+        taken: list[Any] = []
+        for _ in range(25):
+            await anyio.sleep(2)
+            taken += await w.broker.unattended_answers()
+        assert taken == [], "whoever waits for its turn is not gone"
+        await anyio.sleep(20)
+        assert await w.said(session) == ["the answer"]
+        assert len(w.asked("task_poll")) - asked <= 3
 
 
 async def test_after_redis_was_flushed_the_log_is_rebuilt_and_answers_go_on() -> None:

@@ -16,6 +16,7 @@ from widget_proxy.pacing import (
     clamp_retry_after,
     jittered,
     message_interval,
+    message_reserve,
     message_stretch,
 )
 
@@ -110,9 +111,20 @@ def test_message_polls_give_way_before_answers_do() -> None:
     assert (answer_stretch(1.0), message_stretch(1.0)) == (1.0, 1.0)
     assert answer_stretch(0.7) == 1.0
     assert message_stretch(0.7) == pytest.approx(4.0)
-    assert message_stretch(0.55) > 50 > 2 > answer_stretch(0.55) > 1
+    assert message_stretch(0.55) > 19 > 2 > answer_stretch(0.55) > 1
     assert answer_stretch(0.0) == 10.0
-    assert message_stretch(0.0) == pytest.approx(400)
+    assert message_stretch(0.0) == pytest.approx(20, rel=0.01)
+
+
+def test_a_refused_message_poll_grows_more_urgent_so_that_it_comes_late_instead_of_never() -> None:
+    assert message_reserve(0.0, active=True, shortest=30.0) == Purpose.MESSAGES.value
+    answers_settle_at = 0.35  # with a thousand panels and a hundred replies a minute
+    assert message_reserve(7.0, active=True, shortest=30.0) < answers_settle_at, (
+        "who asked something is shown it soon"
+    )
+    assert message_reserve(60.0, active=False, shortest=30.0) > answers_settle_at
+    assert message_reserve(300.0, active=False, shortest=30.0) < answers_settle_at
+    assert message_reserve(1e9, active=True, shortest=30.0) == Purpose.ANSWER.value, "and never before answers"
 
 
 @pytest.mark.parametrize(("quiet", "interval"), [(0, 30), (119, 30), (120, 60), (299, 60), (300, 120), (1e9, 120)])
@@ -127,7 +139,7 @@ def test_an_interval_is_never_undercut_and_not_much_longer(interval: float, chan
 
 @pytest.mark.parametrize(
     ("remaining", "reset", "interval"),
-    [(300, 300, 0), (151, 300, 0), (150, 240, 2), (50, 100, 5), (30, 60, 60), (0, 7, 7)],
+    [(300, 300, 0), (151, 300, 0), (150, 240, 2), (50, 100, 5), (31, 60, 20), (30, 60, 20), (30, 7, 7), (0, 60, 60)],
 )
 def test_a_sessions_own_allowance_is_spread_when_half_of_it_is_gone(
     remaining: int, reset: float, interval: float

@@ -16,6 +16,9 @@ RETRY_AFTER_SHORTEST = 1.0
 RETRY_AFTER_LONGEST = 300.0
 """Upstream's windows are five minutes long: nobody has to wait longer for the next one."""
 
+SCARCE_SECONDS = 20.0
+"""Between polls where hardly anything is left of a session's own allowance: answers have to be found even then."""
+
 BURST = 0.1
 """Share of the budget that may go at once. The bucket refills with the rest, so that no window, wherever it begins,
 holds more requests than the budget."""
@@ -103,11 +106,19 @@ def answer_stretch(level: float) -> float:
 
 def message_stretch(level: float) -> float:
     """How many times longer than usual message polls are apart. They give way before answers do: 1 with the bucket
-    nearly full, 400 where it holds only what is kept for the others. A transcript's first reading does not stretch,
+    nearly full, 20 where it holds only what is kept for the others. A transcript's first reading does not stretch,
     but waits for a level at which answers are slowed already: a thousand readers that come back at once must not
     make those wait who asked something."""
     room = (level - Purpose.MESSAGES.value) / (0.9 - Purpose.MESSAGES.value)
-    return 1.0 / min(max(room, 0.05), 1.0) ** 2
+    return 1.0 / min(max(room, 0.2236), 1.0) ** 2
+
+
+def message_reserve(overdue: float, active: bool, shortest: float) -> float:
+    """The share of the bucket that a message poll leaves for the more urgent ones, when it has been refused for
+    `overdue` seconds. It grows more urgent, so that it comes late instead of never: soon in a session in which
+    something was just said, whose visitor may look whether it arrived, and after minutes in a silent one."""
+    patience = shortest / 2 if active else 10 * shortest
+    return max(Purpose.MESSAGES.value * patience / (patience + overdue), Purpose.ANSWER.value)
 
 
 def message_interval(shortest: float, quiet: float) -> float:
@@ -131,7 +142,9 @@ def allowance_interval(limit: int, remaining: int, reset: float) -> float:
     if remaining * 2 > limit:
         return 0.0
     spare = remaining - limit // 10
-    return reset / spare if spare > 0 else reset
+    if remaining <= 0:
+        return reset
+    return min(reset / spare, SCARCE_SECONDS) if spare > 0 else min(reset, SCARCE_SECONDS)
 
 
 def backoff(attempt: int, chance: float, *, base: float = 0.5, longest: float = 15.0) -> float:

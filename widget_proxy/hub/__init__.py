@@ -5,6 +5,7 @@ nothing.
 `answers` and `histories` do the polling, `turns` says whether there is room to, `reports` publishes.
 """
 
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -26,11 +27,14 @@ from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
 from widget_proxy.upstream import SessionEnded, SessionLost, Started, UpstreamBusy, UpstreamClient
 
+logger = logging.getLogger(__name__)
+
 
 class Hub:
     """Open it with `async with`: whatever it started ends with that scope, and its answers are left to others.
 
-    `client_of` and `site_of` find a session's upstream and its site; `clock` is monotonic seconds, `now` wall time,
+    `client_of` and `site_of` find a session's upstream and its site; `workers` is how many of us share a broker here;
+    `clock` is monotonic seconds, `now` wall time,
     `chance` draws a number from 0 up to 1.
     """
 
@@ -43,6 +47,7 @@ class Hub:
         site_of: Callable[[str], Site | None],
         client_of: Callable[[Site], UpstreamClient],
         present: Present,
+        workers: int = 1,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
@@ -52,7 +57,7 @@ class Hub:
         self._followed: dict[str, Followed] = {}
         self._group: TaskGroup | None = None
         self._reach = Reach(site_of, client_of, present)
-        self._turns = Turns(broker, pacing.budget, chance, clock)
+        self._turns = Turns(broker, pacing.budget, chance, clock, workers)
         self._reports = Reports(broker, self._turns, chance)
         self._answers = Answers(
             broker=broker,
@@ -193,7 +198,7 @@ class Hub:
     def _start(self, follower: Callable[..., Any], *arguments: object) -> None:
         if self._group is None:
             raise RuntimeError("the hub is not open: use it within `async with`")
-        self._group.start_soon(follower, *arguments)
+        self._group.start_soon(_guarded, follower, *arguments)
 
     def _of(self, session: ChatSession) -> Followed:
         return self._followed.setdefault(session.key, Followed(session))
@@ -202,6 +207,13 @@ class Hub:
         key = followed.session.key
         if followed.idle and self._followed.get(key) is followed:
             del self._followed[key]
+
+
+async def _guarded(follower: Callable[..., Any], *arguments: object) -> None:
+    try:
+        await follower(*arguments)
+    except Exception:  # a fault of ours in one session must not take the others with it
+        logger.exception("following a session failed")
 
 
 __all__ = ["FAILED_DETAIL", "TIMEOUT_DETAIL", "Hub", "Present"]

@@ -101,7 +101,10 @@ class Answers:
             await self._broker.finish_answer(answer.ref)  # too old, or sealed with a key that is gone
             return
         if not self._reach.knows(session):
-            return  # a site of another configuration's
+            # A site of another worker's configuration, or of nobody's any more.
+            if (self._now() - task.accepted).total_seconds() > self._pacing.answer_deadline_seconds:
+                await self._broker.finish_answer(answer.ref)
+            return
         logger.info("session %s: takes over an answer from a worker that is gone", session.key)
         await self.attend(session, task)
 
@@ -152,21 +155,27 @@ class Answers:
         times = self._times.setdefault(session.site, AnswerTimes())
         # The reference tells the wall time, so that a restart does not begin the deadline anew.
         began = self._clock() - max(0.0, (self._now() - task.accepted).total_seconds())
-        leased, failures, progress, stretch = self._clock(), 0, "", 1.0
-        # At once for one that was awaited before; no answer is there the moment its question is.
-        wait = 0.0 if self._clock() - began > 1.0 else self._pause(times, 0.0, stretch)
+        deadline = began + self._pacing.answer_deadline_seconds
+        renew, failures, progress, stretch = self._clock() + LEASE_SECONDS / 3, 0, "", 1.0
+        # At once for one that was awaited before; no answer is there the moment its question is. When such a one
+        # became ready is not known, and so nothing to learn from.
+        polled_before = self._clock() - began <= 1.0
+        wait = self._pause(times, 0.0, stretch) if polled_before else 0.0
         while True:
             polled = self._clock()
-            await anyio.sleep(max(0.0, min(wait, began + self._pacing.answer_deadline_seconds - polled)))
-            if self._clock() - leased > LEASE_SECONDS / 3:
-                if not await self._keep(followed, task):
-                    return []
-                leased = self._clock()
-            turn = await self._turns.take(client, Purpose.ANSWER)
+            until = min(polled + wait, deadline)
+            # A wait may be longer than the lease.
+            while (now := self._clock()) < until or now >= renew:
+                if now >= renew:
+                    if not await self._keep(followed, task):
+                        return []
+                    renew = self._clock() + LEASE_SECONDS / 3
+                await anyio.sleep(max(0.0, min(until, renew) - self._clock()))
+            turn = await self._turns.take(client, Purpose.ANSWER.value)
             stretch = answer_stretch(turn.level)
             if turn.wait > 0:
                 wait = max(turn.wait, self._pause(times, self._clock() - began, stretch) * (0.5 + self._chance()))
-                if self._clock() - began >= self._pacing.answer_deadline_seconds:
+                if self._clock() >= deadline:
                     return self._timeout(followed, task)
                 continue
             try:
@@ -187,22 +196,25 @@ class Answers:
                 waited = self._clock() - began
                 match state:
                     case Complete(message=message):
-                        times.record(max(0.0, waited - (self._clock() - polled) / 2))
+                        if polled_before:
+                            times.record(max(0.0, waited - (self._clock() - polled) / 2))
                         done = done_event(task.ref, "complete")
                         if message is None:
                             return [done]
                         return [self._reach.present(message, message_key(message), task.ref), done]
                     case Failed(for_visitor=text):
-                        times.record(max(0.0, waited - (self._clock() - polled) / 2))
+                        if polled_before:
+                            times.record(max(0.0, waited - (self._clock() - polled) / 2))
                         # Upstream stores an apology as well; when the history brings it, it names this task, so that
                         # a client shows one outcome.
                         return [done_event(task.ref, "failed", text or FAILED_DETAIL, at=self._now())]
                     case Processing(progress=text) if text and text != progress:
                         progress = text
                         await self._reports.publish(session, [progress_event(task.ref, text)])
+                polled_before = True
                 own = self._turns.own_interval(client, session.session_id) * max(1, len(followed.tasks))
                 wait = max(self._pause(times, waited, stretch), own)
-            if self._clock() - began >= self._pacing.answer_deadline_seconds:
+            if self._clock() >= deadline:
                 return self._timeout(followed, task)
 
     def _timeout(self, followed: Followed, task: AwaitedTask) -> list[Event]:

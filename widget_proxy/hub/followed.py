@@ -15,9 +15,11 @@ class Followed:
     watchers: int = 0
     tasks: dict[str, AwaitedTask] = field(default_factory=dict)
     history: History = field(default_factory=History)
+    between_pages: bool = False
     follows_history: bool = False
     quiet: float = 0.0
     failures: int = 0
+    refused_since: float | None = None  # when the budget first had no room for its next poll
     over: bool = False
     troubled: bool = False
 

@@ -13,13 +13,13 @@ import anyio
 from widget_proxy.broker import Broker, BrokerUnavailable, Entry
 from widget_proxy.config import PacingSettings
 from widget_proxy.handles import HandleInvalid, Handles
-from widget_proxy.history import History
+from widget_proxy.history import History, Reading
 from widget_proxy.hub.followed import Followed
 from widget_proxy.hub.reach import Reach
 from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
 from widget_proxy.messages import Message, ready_event
-from widget_proxy.pacing import Purpose, jittered, message_interval, message_stretch
+from widget_proxy.pacing import Purpose, jittered, message_interval, message_reserve, message_stretch
 from widget_proxy.upstream import SessionLost, UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class Histories:
         self._now = now
         self._chance = chance
         self._due: list[tuple[float, int, Followed]] = []
+        self._refused = 0  # sessions the budget has no room for just now
         self._numbers = count()
         self._sooner = anyio.Event()
 
@@ -97,6 +98,7 @@ class Histories:
             logger.exception("session %s: following the history failed", followed.session.key)
             wait = jittered(self._shortest, self._chance())
         if wait is None or followed.over:
+            self._let(followed)
             followed.follows_history = False
             self._forget(followed)
         else:
@@ -106,7 +108,7 @@ class Histories:
         """One visit; seconds until the next."""
         session, client = followed.session, self._reach.client(followed.session)
         complete = await self._broker.is_published(session.key, ready_event().identity or "")
-        if not complete:
+        if not complete and not followed.between_pages:
             # A new log, or one that Redis lost: whatever was told before has to be told again.
             followed.history = History()
         # Whoever listens has nothing to read before the first poll: that one does not stretch.
@@ -116,15 +118,16 @@ class Histories:
         if due.wait > 0:
             # Sooner, so that activity is noticed which another worker sees.
             return jittered(min(due.wait, self._shortest), self._chance())
-        turn = await self._turns.take(client, Purpose.MESSAGES if complete else Purpose.TRANSCRIPT)
+        turn = await self._turns.take(client, self._reserve(followed, complete=complete))
         if turn.wait > 0:
-            return max(turn.wait, self._shortest * (0.1 if complete else 0.01)) * (1 + self._chance())
+            return self._again(followed, turn.wait)
+        self._let(followed)
         granted = await self._broker.claim_message_poll(session.key, interval)
         if granted.wait > 0:
             return jittered(granted.wait, self._chance())
         try:
             try:
-                await self._read(followed)
+                complete_now = await self._read(followed)
             finally:
                 # Upstream may have been reached later than the mark was set: from here the next is an interval away.
                 await self._broker.claim_message_poll(session.key, 0.0)
@@ -140,31 +143,69 @@ class Histories:
             return max(wait, jittered(self._shortest, self._chance()))
         followed.failures = 0
         await self._reports.restored(followed)
-        await self._reports.publish(session, [ready_event()])
+        # Not where it was published before: if Redis lost the log meanwhile, the next visit has to see that.
+        if complete_now and not complete:
+            await self._reports.publish(session, [ready_event()])
         return jittered(self._shortest, self._chance())
+
+    def _reserve(self, followed: Followed, *, complete: bool) -> float:
+        if not complete:
+            return Purpose.TRANSCRIPT.value
+        overdue = 0.0 if followed.refused_since is None else self._clock() - followed.refused_since
+        return message_reserve(overdue, self._is_active(followed), self._shortest)
+
+    def _again(self, followed: Followed, wait: float) -> float:
+        """The budget has no room. Everybody who waits for it comes back within the time it needs for all of them: a
+        thousand readers after a restart must not ask all the time whether it is their turn."""
+        if followed.refused_since is None:
+            followed.refused_since = self._clock()
+            self._refused += 1
+        shortest = self._shortest * 0.01
+        return max(wait, shortest) * (1 + self._chance()) + self._refused / self._turns.rate * self._chance()
+
+    def _let(self, followed: Followed) -> None:
+        if followed.refused_since is not None:
+            followed.refused_since = None
+            self._refused -= 1
+
+    def _is_active(self, followed: Followed) -> bool:
+        return followed.quiet < 2 * self._shortest
 
     def _interval(self, followed: Followed) -> float:
         client = self._reach.client(followed.session)
         own = self._turns.own_interval(client, followed.session.session_id)
-        usual = message_interval(self._shortest, followed.quiet) * message_stretch(self._turns.level(client))
+        usual = message_interval(self._shortest, followed.quiet)
+        if not self._is_active(followed):
+            usual *= message_stretch(self._turns.level(client))
         return max(usual, own)
 
-    async def _read(self, followed: Followed) -> None:
-        """One poll of the message list, published. Its mark has been claimed."""
+    async def _read(self, followed: Followed) -> bool:
+        """One poll of the message list, published; its mark has been claimed. Whether upstream has no more."""
         session = followed.session
         request = followed.history.next_request()
         credentials = self._reach.credentials(session)
         page = await self._reach.client(session).poll_messages(credentials, request.since, request.limit)
         reading = followed.history.accept(page.messages, has_more=page.has_more, now=self._now())
+        try:
+            await self._tell(followed, reading)
+        except BaseException:
+            # Accepted and not published, it would count as told: the next poll reads everything again.
+            followed.history, followed.between_pages = History(), False
+            raise
+        followed.between_pages = not reading.complete
+        if page.ended and reading.complete:
+            followed.over = True
+            await self._reports.over(session, "ended")
+        return reading.complete
+
+    async def _tell(self, followed: Followed, reading: Reading) -> None:
+        session = followed.session
         fresh = [one for one in reading.messages if not await self._broker.is_published(session.key, one[0])]
         apologies: Mapping[str, str] = {}
         if any(message.role == "assistant" for _, message in fresh):
             apologies = self._apologies(followed, fresh, await self._broker.entries(session.key))
         events = [self._reach.present(message, key, apologies.get(key)) for key, message in fresh]
         await self._reports.publish(session, events)
-        if page.ended and reading.complete:
-            followed.over = True
-            await self._reports.over(session, "ended")
 
     def _apologies(
         self, followed: Followed, fresh: Sequence[tuple[str, Message]], log: Sequence[Entry]

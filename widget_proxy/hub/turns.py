@@ -19,7 +19,8 @@ SEND_PATIENCE = 3.0
 less than that, unless upstream ordered a pause."""
 
 ALONE_SHARE = 0.25
-"""Share of the budget that a worker allows itself while it cannot ask the broker what the others spend."""
+"""Share of the budget that a worker allows itself while it cannot ask the broker what the others spend; less where
+there are more than four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,18 @@ class Turns:
     """Gives turns to ask. `clock` is monotonic seconds; `chance` draws a number from 0 up to 1."""
 
     def __init__(
-        self, broker: Broker, budget: Budget, chance: Callable[[], float], clock: Callable[[], float] = time.monotonic
+        self,
+        broker: Broker,
+        budget: Budget,
+        chance: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+        workers: int = 1,
     ) -> None:
         self._broker = broker
         self._budget = budget
         self._chance = chance
         self._clock = clock
-        self._alone = Budget(max(1, int(budget.requests * ALONE_SHARE)), budget.seconds)
+        self._alone = Budget(max(1, int(budget.requests * min(ALONE_SHARE, 1 / workers))), budget.seconds)
         self._buckets: dict[str, Bucket] = {}
         self._levels: dict[str, float] = {}
         self._refused: dict[str, float] = {}  # buckets of sessions and channels, and until when
@@ -49,14 +55,18 @@ class Turns:
         """How full the budget was when it was last looked at."""
         return self._levels.get(client.base_url, 1.0)
 
-    async def take(self, client: UpstreamClient, purpose: Purpose) -> Turn:
-        """One request, where the budget has room for this purpose."""
+    @property
+    def rate(self) -> float:
+        """Requests a second that the budget allows for ever."""
+        return self._budget.rate
+
+    async def take(self, client: UpstreamClient, reserve: float) -> Turn:
+        """One request, where it leaves this share of the budget for more urgent ones."""
         host = client.base_url
         try:
-            allowance = await self._broker.spend(host, self._budget, purpose.value)
-            self._buckets.pop(host, None)
+            allowance = await self._broker.spend(host, self._budget, reserve)
         except BrokerUnavailable:
-            allowance = self._spend_alone(host, purpose)
+            allowance = self._spend_alone(host, reserve)
         self._levels[host] = allowance.level
         return Turn(allowance.wait, allowance.level)
 
@@ -66,7 +76,7 @@ class Turns:
         # Not by the headers alone: an instance that does not enforce its limits sends them all the same.
         if (until := self._refused.get(bucket, 0.0)) > now:
             raise UpstreamBusy("upstream allows no more of these just now", until - now, for_all=False)
-        while (turn := await self.take(client, Purpose.SEND)).wait > 0:
+        while (turn := await self.take(client, Purpose.SEND.value)).wait > 0:
             if self._clock() + turn.wait > now + SEND_PATIENCE:
                 logger.warning("the budget of %s for upstream is spent: a visitor has to wait", self._budget)
                 raise UpstreamBusy("the budget is spent", turn.wait, for_all=False)
@@ -93,9 +103,9 @@ class Turns:
         self._buckets[client.base_url] = alone.pause(now, seconds)
         return seconds
 
-    def _spend_alone(self, host: str, purpose: Purpose) -> Allowance:
+    def _spend_alone(self, host: str, reserve: float) -> Allowance:
         now = self._clock()
         bucket = self._buckets.get(host) or Bucket(self._alone.capacity, now)
-        bucket, wait = bucket.take(self._alone, purpose.value, now)
+        bucket, wait = bucket.take(self._alone, reserve, now)
         self._buckets[host] = bucket
         return Allowance(wait, bucket.level(self._alone))
