@@ -50,6 +50,9 @@ logger = logging.getLogger(__name__)
 ANSWER_SECONDS = 2.0
 """Time for Redis to answer. It stands beside us; a visitor waits no longer for it to come back."""
 
+RING_SECONDS = 10.0
+"""How often a process rings at its own door. It hears nothing else where nobody says anything."""
+
 CONNECTIONS = 32
 
 UNATTENDED_AT_ONCE = 200
@@ -93,6 +96,7 @@ class RedisBroker:
         self._pubsub: PubSub | None = None
         self._group: TaskGroup | None = None
         self._closing = False
+        self._refused = False
         scripts = {name: text for name, text in vars(redis_scripts).items() if name.isupper() and name[0] != "_"}
         self._scripts = {name: self._redis.register_script(text) for name, text in scripts.items()}
 
@@ -208,7 +212,7 @@ class RedisBroker:
 
     async def claim_send(self, session: str, key: str, fingerprint: str, seconds: float) -> SendClaim:
         keys = [self._send(session, key), self._key("about", session)]
-        arguments = [fingerprint, seconds, int(KEPT_SEND_SECONDS * 1000)]
+        arguments = [fingerprint, seconds, int(KEPT_SEND_SECONDS * 1000), int(KEPT_SECONDS)]
         while True:
             state, told = await self._script("CLAIM_SEND", keys, arguments)
             if state != "wait":
@@ -248,8 +252,7 @@ class RedisBroker:
                     if failures:
                         logger.warning("Redis can be reached again")
                     failures = 0
-                    while True:
-                        await self._answer_doors(pubsub)
+                    await self._attend_doors(pubsub)
             except _FAILURES as error:
                 failures += 1
                 if failures == 1:
@@ -265,10 +268,23 @@ class RedisBroker:
                 self._pubsub = None
             await anyio.sleep(backoff(failures, random.random(), base=0.2, longest=2.0))  # noqa: S311 # jitter
 
-    async def _answer_doors(self, pubsub: PubSub) -> None:
-        """Take all rings there are, then read each session's log on, in one round trip."""
+    async def _attend_doors(self, pubsub: PubSub) -> None:
+        """Until the connection fails. Silence may be a dead one, which nobody tells: this process rings at its own
+        door now and then, and has to hear it."""
+        heard = rang = anyio.current_time()
+        while True:
+            if await self._answer_doors(pubsub):
+                heard = anyio.current_time()
+            elif anyio.current_time() - heard > 3 * RING_SECONDS:
+                raise TimeoutError
+            if anyio.current_time() - rang > RING_SECONDS:
+                rang = anyio.current_time()
+                await self._redis.publish(self._key("bell", ""), "")
+
+    async def _answer_doors(self, pubsub: PubSub) -> bool:
+        """Take all rings there are, then read each session's log on, in one round trip. Whether there were any."""
         rung: set[str] = set()
-        message = await pubsub.get_message(timeout=5.0)
+        message = await pubsub.get_message(timeout=RING_SECONDS / 2)
         while message is not None:
             # An acknowledged subscription counts as a ring: it may be a new connection that missed some.
             if message["type"] in {"message", "subscribe"}:
@@ -276,7 +292,7 @@ class RedisBroker:
             message = await pubsub.get_message(timeout=0) if len(rung) < 500 else None
         copies = [(session, copy) for session in rung if (copy := self._copies.get(session)) is not None]
         if not copies:
-            return
+            return bool(rung)
         pipeline = self._redis.pipeline(transaction=True)
         for session, copy in copies:
             pipeline.hget(self._key("about", session), "epoch")
@@ -289,6 +305,7 @@ class RedisBroker:
                 await self._begin_anew(session, copy)
             else:
                 self._read_on(copy, epoch, rows)
+        return True
 
     def _read_on(self, copy: _Copy, epoch: str | None, rows: list[tuple[str, dict[str, str]]]) -> None:
         copy.epoch = epoch
@@ -338,9 +355,16 @@ class RedisBroker:
 
     async def _reach(self, answer: Awaitable[Any]) -> Any:
         try:
-            return await answer
+            told = await answer
         except _FAILURES as error:
+            if not self._refused:
+                self._refused = True
+                logger.warning("Redis does not do what it is asked: %s: %s", type(error).__name__, error)
             raise BrokerUnavailable(f"Redis does not answer: {type(error).__name__}") from error
+        if self._refused:
+            self._refused = False
+            logger.warning("Redis does what it is asked again")
+        return told
 
 
 def _entry(cursor: str, fields: dict[str, str]) -> Entry:

@@ -95,7 +95,7 @@ return found
 """
 )
 
-# KEYS send, about · ARGV fingerprint, seconds, kept milliseconds
+# KEYS send, about · ARGV fingerprint, seconds, kept milliseconds, kept seconds of the log
 CLAIM_SEND = (
     _NOW
     + """
@@ -109,6 +109,7 @@ end
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[1], 'until', tostring(now + tonumber(ARGV[2])))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('HSET', KEYS[2], 'active', tostring(now))
+redis.call('EXPIRE', KEYS[2], ARGV[4])
 return {'new', ''}
 """
 )
