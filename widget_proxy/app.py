@@ -1,6 +1,8 @@
 """The one place where the parts are joined."""
 
+import logging
 import resource
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -30,6 +32,8 @@ from widget_proxy.render import render
 from widget_proxy.stream import Streams
 from widget_proxy.upstream import UpstreamClient
 
+logger = logging.getLogger(__name__)
+
 
 def create_app(settings: Settings) -> ASGIApp:
     """The proxy as an ASGI application. Connections and followers live as long as its lifespan."""
@@ -50,6 +54,7 @@ def create_app(settings: Settings) -> ASGIApp:
         site_of=settings.sites.get,
         client_of=client_of,
         present=present,
+        workers=settings.server.workers,
     )
     streams = Streams(
         hub,
@@ -68,10 +73,16 @@ def create_app(settings: Settings) -> ASGIApp:
                 await stack.enter_async_context(client)
             await stack.enter_async_context(broker)
             await stack.enter_async_context(hub)
-            async with anyio.create_task_group() as group:
-                group.start_soon(streams.run)
-                yield
-                group.cancel_scope.cancel()
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(streams.run)
+                    yield
+                    group.cancel_scope.cancel()
+            except Exception:
+                # uvicorn would serve on, without streams: rather a new process.
+                logger.critical("the proxy cannot go on and ends", exc_info=True)
+                signal.raise_signal(signal.SIGTERM)
+                raise
 
     app = Starlette(
         routes=[*api.routes(), *pages.routes(), *widget_routes()],

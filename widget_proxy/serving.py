@@ -2,6 +2,7 @@
 
 import os
 import resource
+import socket
 import sys
 
 import uvicorn
@@ -11,6 +12,14 @@ from uvicorn.supervisors import Multiprocess
 from widget_proxy.app import create_app
 from widget_proxy.config import Settings, load_settings
 from widget_proxy.log import log_to_stderr
+
+VANISHED_SECONDS = 30
+"""What was sent, a heartbeat too, and not taken for so long ends the connection."""
+
+
+WORKER_SECONDS = 30
+"""A worker that says nothing for so long is replaced. On a machine under load one takes several to start; with
+uvicorn's five it would be killed again and again."""
 
 
 class _Config(uvicorn.Config):
@@ -29,16 +38,21 @@ def serve(settings: Settings, host: str, port: int) -> None:
         log_config=None,
         access_log=False,  # its lines would have task references in them
         server_header=False,
+        timeout_worker_healthcheck=WORKER_SECONDS,
         timeout_graceful_shutdown=int(settings.server.drain_seconds),
     )
     _raise_file_limit()
+    listener = config.bind_socket()
+    # Of a visitor who vanished without a word (a phone out of reach) nothing would be heard for a quarter of an hour.
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_SECONDS * 1000)
     if settings.server.workers == 1:
         server = uvicorn.Server(config)
-        server.run()
+        server.run(sockets=[listener])
         if not server.started:
             sys.exit(3)
     else:
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        Multiprocess(config, sockets=[listener]).run()
 
 
 def application() -> ASGIApp:

@@ -21,9 +21,10 @@ from sse_starlette.sse import AppStatus
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from widget_proxy.broker import Broker, Entry, Subscription
+from widget_proxy.broker import KEPT_EVENTS, Broker, BrokerUnavailable, Entry, Subscription
 from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.hub import Hub
+from widget_proxy.messages import ready_event
 from widget_proxy.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -73,12 +74,23 @@ def to_replay(backlog: Sequence[Entry], replay_from: int, awaited: Collection[st
             case "session":
                 wanted = last_of["session"] == position
             case "notice":
-                wanted = last_of["notice"] == position and data["code"] != "restored"
+                answered = last_of.get("message", -1) > position  # whoever published it may be gone
+                wanted = last_of["notice"] == position and data["code"] != "restored" and not answered
             case _:
                 wanted = False
         if wanted:
             chosen.append(entry)
     return chosen
+
+
+async def is_ready(broker: Broker, session: ChatSession, backlog: Sequence[Entry]) -> bool:
+    """Whether all that upstream has told is in the log."""
+    if any(entry.event.name == "ready" for entry in backlog):
+        return True
+    if len(backlog) < KEPT_EVENTS:
+        return False
+    # It was trimmed from a long log, or is not yet said.
+    return await broker.is_published(session.key, ready_event().identity or "")
 
 
 class Streams:
@@ -152,11 +164,11 @@ class Streams:
         if not self._per_session[key]:
             del self._per_session[key]
 
-    def write(self, writer: Callable[[], Any]) -> None:
+    def write(self, writer: Callable[..., Any], *arguments: object) -> None:
         """Run a stream's writer."""
         if self._group is None:
             raise RuntimeError("streams are not running: run `Streams.run` beside the application")
-        self._group.start_soon(writer)
+        self._group.start_soon(writer, *arguments)
 
     def retry(self) -> bytes:
         """Tells a reader how long to wait before it comes back."""
@@ -231,8 +243,12 @@ class EventStream(Response):
 
     async def _replay(self, subscription: Subscription) -> None:
         backlog = subscription.backlog
+        try:
+            ready = await is_ready(self._streams.broker, self.session, backlog)
+        except BrokerUnavailable:
+            ready = False
         entries = to_replay(backlog, subscription.replay_from, {task.ref for task in self._tasks})
-        last_ready = [Entry(backlog[-1].cursor, one.event) for one in backlog if one.event.name == "ready"][-1:]
+        last_ready = [Entry(backlog[-1].cursor, ready_event())] if ready else []
         for chunk in _chunks(self._wires([*entries, *last_ready])):
             await self._write(chunk)
         subscription.backlog = ()
@@ -255,27 +271,30 @@ class EventStream(Response):
     def _ring(self) -> None:
         if not self._writing and self._subscription is not None:
             self._writing = True
-            self._streams.write(self._write_news)
+            self._streams.write(self._guarded, self._write_news)
+
+    async def _guarded(self, writer: Callable[[], Any]) -> None:
+        try:
+            await writer()
+        except Exception:  # one stream's fault must not take the others with it
+            logger.exception("session %s: writing to a stream failed", self.session.key)
+            self._leave()
+        finally:
+            self._writing = False
 
     async def _write_news(self) -> None:
-        try:
-            while (subscription := self._subscription) is not None:
-                entries = subscription.take()
-                for chunk in _chunks(self._wires(entries)):
-                    await self._write(chunk)
-                if self._over or subscription.closed:
-                    await self._finish()
-                    return
-                if not entries:
-                    return
-        finally:
-            self._writing = False
+        while (subscription := self._subscription) is not None:
+            entries = subscription.take()
+            for chunk in _chunks(self._wires(entries)):
+                await self._write(chunk)
+            if self._over or subscription.closed:
+                await self._finish()
+                return
+            if not entries:
+                return
 
     async def _write_heartbeat(self) -> None:
-        try:
-            await self._write(_HEARTBEAT)
-        finally:
-            self._writing = False
+        await self._guarded(lambda: self._write(_HEARTBEAT))
         self._ring()  # what came meanwhile
 
     async def _finish(self) -> None:
