@@ -85,6 +85,16 @@ def test_the_same_idempotency_key_sends_once(proxy: Proxy, upstream: FakeUpstrea
     assert len(upstream.requests("message")) == 1
 
 
+def test_the_same_message_from_another_page_is_the_same_message(proxy: Proxy, upstream: FakeUpstream) -> None:
+    handle, key = proxy.start_session(), {"Idempotency-Key": str(uuid4())}
+    bodies = [{"message": "hello", "page_context": {"page_title": title}} for title in ("Lamps", "Chairs")]
+    with proxy.client(handle=handle) as client:
+        first, second = [client.post(MESSAGES, json=body, headers=key) for body in bodies]
+    assert first.status_code == second.status_code == 202
+    assert first.json() == second.json()
+    assert len(upstream.requests("message")) == 1
+
+
 def test_a_send_of_unknown_fate_is_not_repeated_by_its_key(proxy: Proxy, upstream: FakeUpstream) -> None:
     handle, key = proxy.start_session(), {"Idempotency-Key": str(uuid4())}
     upstream.order("faults", kind="message", fault="close_after_accept", times=1)

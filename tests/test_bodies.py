@@ -35,9 +35,8 @@ def request(*chunks: bytes, gap: float = 0.0, headers: dict[str, str] | None = N
 
 
 async def test_a_body_may_come_in_pieces() -> None:
-    body, raw = await read_body(request(b'{"mess', b'age": "hi"}'), MessageBody, 1000)
+    body = await read_body(request(b'{"mess', b'age": "hi"}'), MessageBody, 1000)
     assert body.message == "hi"
-    assert raw == b'{"message": "hi"}'
 
 
 async def test_a_body_that_does_not_come_is_given_up() -> None:
@@ -79,7 +78,7 @@ async def test_only_json_is_read(named: str) -> None:
 
 @pytest.mark.parametrize("named", ["application/json", "Application/JSON; charset=utf-8", " application/json "])
 async def test_json_is_json_however_it_is_written(named: str) -> None:
-    body, _ = await read_body(request(b'{"message": "hi"}', headers={"content-type": named}), MessageBody, 1000)
+    body = await read_body(request(b'{"message": "hi"}', headers={"content-type": named}), MessageBody, 1000)
     assert body.message == "hi"
 
 
@@ -95,7 +94,7 @@ async def test_a_length_beyond_counting_is_too_large() -> None:
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "\u00b2", "1e9", "+1"])
 async def test_a_length_that_is_none_does_not_matter(length: str) -> None:
-    body, _ = await read_body(request(b'{"message": "hi"}', headers={"content-length": length}), MessageBody, 1000)
+    body = await read_body(request(b'{"message": "hi"}', headers={"content-length": length}), MessageBody, 1000)
     assert body.message == "hi"
 
 
@@ -105,7 +104,7 @@ async def test_the_limit_is_met_to_the_byte(size: int) -> None:
     if size > 100:
         assert (await refused(raw, longest=100)).status == 413
     else:
-        assert (await read_body(request(raw), MessageBody, 100))[1] == raw
+        assert (await read_body(request(raw), MessageBody, 100)).message == "hi"
 
 
 @pytest.mark.parametrize(
@@ -162,9 +161,9 @@ async def test_a_participant_meets_upstreams_own_limits(raw: bytes, told: str) -
 
 
 async def test_all_of_a_start_may_be_left_out() -> None:
-    body, _ = await read_body(request(b"{}"), StartBody, 1000)
+    body = await read_body(request(b"{}"), StartBody, 1000)
     assert body == StartBody()
-    named, _ = await read_body(request(b'{"participant": {"id": "' + b"x" * 255 + b'"}}'), StartBody, 1000)
+    named = await read_body(request(b'{"participant": {"id": "' + b"x" * 255 + b'"}}'), StartBody, 1000)
     assert named.participant == Participant(id="x" * 255)
 
 

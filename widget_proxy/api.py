@@ -21,7 +21,7 @@ from widget_proxy.hub.turns import SEND_PATIENCE
 from widget_proxy.messages import format_moment
 from widget_proxy.page_context import PageContextError, check_page_context, check_session_data, page_address
 from widget_proxy.problems import Problem, broker_unavailable, from_upstream
-from widget_proxy.stream import Streams, to_replay
+from widget_proxy.stream import Streams, is_ready, to_replay
 from widget_proxy.upstream import UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Api:
         """Start a session, with the page it starts on."""
         site = self._site(request)
         origin = request.headers["Origin"]  # the gate saw that there is one
-        body, _ = await read_body(request, StartBody, self._settings.server.body_bytes)
+        body = await read_body(request, StartBody, self._settings.server.body_bytes)
         if body.visitor_token is not None:
             raise Problem("visitor_token_invalid", "This site takes no visitor tokens.")
         try:
@@ -130,7 +130,7 @@ class Api:
         """Take a visitor's message. A repeated `Idempotency-Key` is the same message, sent once."""
         session = self._session(request)
         site = self._settings.sites[session.site]
-        body, raw = await read_body(request, MessageBody, self._settings.server.body_bytes)
+        body = await read_body(request, MessageBody, self._settings.server.body_bytes)
         message = body.message.strip()
         if not message:
             raise Problem("message_empty", "Write something first.")
@@ -149,7 +149,9 @@ class Api:
             return JSONResponse(await self._send(session, message, context), 202, _NO_STORE)
         if _IDEMPOTENCY_KEY.fullmatch(key) is None:
             raise Problem("bad_request", "Idempotency-Key has 1 to 200 printable ASCII characters, such as a UUID.")
-        return await self._send_once(session, message, context, key, hashlib.sha256(raw).hexdigest())
+        # Without the page context: who tries again may have walked on to another page.
+        fingerprint = hashlib.sha256(json.dumps([message, body.attachments]).encode()).hexdigest()
+        return await self._send_once(session, message, context, key, fingerprint)
 
     async def transcript(self, request: Request) -> Response:
         """The messages so far, for clients without a stream."""
@@ -160,7 +162,7 @@ class Api:
             raise Problem("bad_request", f"limit is a number from 1 to {LONGEST_TRANSCRIPT_PAGE}.")
         async with self._hub.watch(session):
             async with self._broker.subscribe(session.key, after) as subscription:
-                if not any(entry.event.name == "ready" for entry in subscription.backlog):
+                if not await is_ready(self._broker, session, subscription.backlog):
                     with anyio.move_on_after(FIRST_READING_SECONDS):
                         async for entry in subscription.live():
                             if entry.event.name == "ready":

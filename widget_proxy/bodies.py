@@ -43,8 +43,8 @@ class MessageBody(_Body):
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_body(request: Request, model: type[Body], longest: int) -> tuple[Body, bytes]:
-    """The request's body as `model`, and as it came. Raises `Problem`."""
+async def read_body(request: Request, model: type[Body], longest: int) -> Body:
+    """The request's body as `model`. Raises `Problem`."""
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Problem("bad_request", "Send JSON, with Content-Type: application/json.", status=415)
@@ -63,7 +63,7 @@ async def read_body(request: Request, model: type[Body], longest: int) -> tuple[
             "bad_request", f"The body did not arrive within {BODY_SECONDS:g} seconds.", status=408
         ) from None
     try:
-        return model.model_validate_json(bytes(raw)), bytes(raw)
+        return model.model_validate_json(bytes(raw))
     except ValidationError as error:
         raise Problem("bad_request", _mistakes(error)) from None
 
