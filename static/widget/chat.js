@@ -7,7 +7,7 @@ const OVER = { session_ended: "ended", session_expired: "expired", handle_invali
 const PATIENCE = 40_000;
 
 export class Chat {
-  #handle; #cursor; #open; #away; #grace; #tabs; #attempt; #heard; #skip; #told; #sending;
+  #handle; #cursor; #open; #away; #grace; #tabs; #attempt; #heard; #skip; #told; #sending; #linked;
   #queue = Promise.resolve();
   #leave = Object.assign(new AbortController(), { capture: true });
 
@@ -26,7 +26,8 @@ export class Chat {
 
   get begun() { return this.#handle || this.transcript.items.length; }
 
-  checking({ since }) { return this.connection || Date.now() - since < PATIENCE; }
+  // Looked for means: for so long, with a stream that would have brought it.
+  checking({ since }) { return !this.over && !(this.#linked && Date.now() - Math.max(since, this.#linked) > PATIENCE); }
 
   about() { return this.#ask(this.site).then((response) => response.json()); }
 
@@ -37,7 +38,9 @@ export class Chat {
   }
 
   send(content) {
-    this.#deliver(this.transcript.addOwn({ id: `${Date.now()}-${Math.random()}`, content, again: 0 }));
+    this.#deliver(this.transcript.addOwn({
+      id: `${Date.now()}-${Math.random()}`, content, again: 0, after: this.transcript.newest,
+    }));
   }
 
   retry(item) {
@@ -63,7 +66,7 @@ export class Chat {
   #begin(handle) {
     this.#tabs = this.#tabs?.close();
     this.#handle = handle;
-    this.#cursor = null;
+    this.#cursor = this.#linked = null;
     this.over = this.notice = this.connection = "";
     this.transcript = new Transcript();
     this.awaited = new Map();
@@ -101,7 +104,6 @@ export class Chat {
       if (first && own.state === "sending") own.state = "unknown";
       this.transcript.addOwn(own);
       if (own.state === "sent") this.#await(own.task);
-      if (own.state === "unknown") setTimeout(() => this.#changed(), PATIENCE);
     }
     this.#follow();
     this.#changed();
@@ -153,7 +155,7 @@ export class Chat {
 
   async #ask(url, body, headers, signal) {
     const response = await fetch(url, {
-      signal, credentials: "omit", method: body ? "POST" : "GET", body: body && JSON.stringify(body),
+      signal: signal ?? AbortSignal.timeout(30_000), credentials: "omit", method: body ? "POST" : "GET", body: body && JSON.stringify(body),
       headers: {
         ...(url.startsWith(this.api) && { Authorization: `Bearer ${this.#handle}` }),
         ...(body && { "Content-Type": "application/json" }), ...headers,
@@ -186,7 +188,7 @@ export class Chat {
   }
 
   #suspend() {
-    this.#cursor = null;
+    this.#cursor = this.#linked = null;
     this.#sending.forEach((item) => this.#keep(item, "unknown"));
     this.#tabs = this.#tabs?.close();
   }
@@ -199,7 +201,7 @@ export class Chat {
 
   hear({ events, all, cursor, connection }) {
     if (all || this.#cursor != null) this.#cursor = cursor ?? "";
-    this.connection = connection;
+    this.#hold(connection);
     events.forEach((event) => this.#take(event));
     this.#follow();
     this.#changed();
@@ -216,8 +218,17 @@ export class Chat {
   }
 
   #link(connection) {
-    this.connection = connection;
+    this.#hold(connection);
     this.#tell([]);
+  }
+
+  #hold(connection) {
+    this.connection = connection;
+    if (connection) this.#linked = 0;
+    else if (!this.#linked) {
+      this.#linked = Date.now();
+      setTimeout(() => this.#changed(), PATIENCE + 100);
+    }
   }
 
   #check() { if (Date.now() - this.#heard > PATIENCE) this.#attempt.abort(); }
@@ -239,7 +250,7 @@ export class Chat {
       let least = 0;
       this.#heard = Date.now();
       try {
-        const tasks = [...this.awaited.keys()].map((task) => `&task=${task}`).join("");
+        const tasks = [...this.awaited.keys()].slice(-20).map((task) => `&task=${task}`).join("");
         const response = await this.#ask(`${this.api}events?${tasks}`, null, this.#cursor && { "Last-Event-ID": this.#cursor }, attempt);
         failures = 0;
         this.#link("");
@@ -248,7 +259,8 @@ export class Chat {
         for (let read; !(read = await reader.read()).done; feed(read.value)) this.#heard = Date.now();
       } catch (error) {
         least = error.wait || 0;
-        if (error.status < 500 && error.status !== 429) {
+        // Anything else may pass: a gateway in the middle of a deploy says what it likes.
+        if (OVER[error.code]) {
           this.#refused(error);
           break;
         }
@@ -274,6 +286,7 @@ export class Chat {
     let message;
     this.#told.set(key, { event, news });
     if (event === "message" && this.transcript.add(news)) message = news;
+    if (news.role === "assistant" && this.notice) this.notice = "";
     if (event === "progress" && this.awaited.has(task)) this.awaited.set(task, news.content);
     if (event === "done") {
       this.awaited.delete(task);

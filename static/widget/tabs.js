@@ -2,7 +2,7 @@
 
 export let storage = {}, locks;
 try {
-  storage = localStorage;
+  storage = localStorage ?? storage;
   locks = self.BroadcastChannel && navigator.locks;
 } catch { /* blocked */ }
 
