@@ -368,6 +368,28 @@ def test_the_time_to_the_next_try_is_drawn_from_the_whole_of_what_the_proxy_told
     assert [one for one in waits if one in {200, 400, 800, 1600}] == [200, 400, 800, 1600]
 
 
+def test_a_gateway_that_refuses_for_a_while_ends_no_stream(window: Window, stage: Stage) -> None:
+    """In the middle of a deploy a front server answers what it likes."""
+    tab = window.tab()
+    tries: list[Route] = []
+
+    def refuse(route: Route) -> None:
+        tries.append(route)
+        if len(tries) <= 4:
+            origin = {"Access-Control-Allow-Origin": window.stage.workshop.url, "Content-Type": "text/html"}
+            route.fulfill(status=(404, 403, 400, 410)[len(tries) - 1], headers=origin, body="<h1>Not now</h1>")
+        else:
+            route.continue_()
+
+    tab.page.route("**/v1/session/events*", refuse)
+    tab.page.evaluate("Math.random = () => 0.05")
+    tab.enter()
+    stage.upstream.order("answers", text="Here I am", delay=1)
+    tab.say("Hello")
+    tab.answer("Here I am")
+    assert len(tries) == 5
+
+
 def test_a_tab_woken_from_sleep_reconnects_at_once(window: Window) -> None:
     window.context.clock.install()
     (tab,) = window.conversation(1)
