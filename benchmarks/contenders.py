@@ -130,7 +130,12 @@ def ours(
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Contender]:
     """The proxy, started. `command` and `environment` may put a profiler around it."""
-    told = {"PACING__MESSAGE_POLL_SECONDS": "30", "UPSTREAM__SEND_SECONDS": "60"} | unbound_budget() | dict(settings)
+    defaults = {
+        "PACING__MESSAGE_POLL_SECONDS": "30",
+        "UPSTREAM__SEND_SECONDS": "60",
+        "SERVER__STREAMS_PER_SESSION": "2000",
+    }
+    told = defaults | unbound_budget() | dict(settings)
     with ExitStack() as stack:
         upstream = stack.enter_context(FakeUpstream(directory / "upstream.log"))
         log = directory / "proxy.log"

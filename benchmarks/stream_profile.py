@@ -86,7 +86,7 @@ def profile_memory(streams: int, group: int, settings: Mapping[str, str]) -> dic
 
 
 def profile_cpu(streams: int, group: int, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Where CPU goes while streams are opened, while they are idle, and while each gets an event."""
+    """Where CPU goes while streams are opened, and while they are idle."""
     stages = {}
     with profiled("cpu", settings) as running:
         running.contender.prepare(streams // group)
@@ -95,9 +95,6 @@ def profile_cpu(streams: int, group: int, settings: Mapping[str, str]) -> dict[s
         stages["opening"] = running.stage()
         running.driver.idle(IDLE_SECONDS)
         stages["idle"] = running.stage()
-        orders = running.contender.orders(range(streams // group))
-        running.driver.fan_out(orders, MARK.encode(), at_once=20, seconds=PATIENCE_SECONDS)
-        stages["one event each"] = running.stage()
     return {
         name: {key: value[:TOLD] if isinstance(value, list) else value for key, value in seen.items()}
         for name, seen in stages.items()

@@ -117,7 +117,7 @@ def _warm_up(contender: Contender, driver: StreamDriver) -> None:
 
 
 def _one_large_group(contender: Contender, driver: StreamDriver) -> dict[str, float]:
-    """One event to a thousand streams of one group, or to as many of them as it lets in."""
+    """One event to a thousand streams of one group."""
     driver.idle(2)
     contender.prepare(1)
     requests = [contender.stream(0)] * LARGE_GROUP
