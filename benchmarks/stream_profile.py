@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import contenders
-from benchmarks.contenders import MARK, Contender
+from benchmarks.contenders import Contender
 from benchmarks.stream_driver import StreamDriver
 
 PATIENCE_SECONDS = 120.0
