@@ -361,6 +361,29 @@ def test_an_upload_is_checked_by_what_the_client_claims(fake: Fake, name: str, k
     }
 
 
+def test_a_file_goes_with_a_message_once_and_only_its_sessions() -> None:
+    fake = Fake()
+    chat, other = fake.session(), fake.session()
+    file = [("files", ("a.txt", b"hi", "text/plain"))]
+    (one,) = fake.http.post(f"{chat.path}/upload/", files=file, headers=chat.headers).json()["files"]
+    for attachments in ([one["id"], one["id"]], [one["id"], one["id"] + 1]):
+        refused = chat.send(attachment_ids=attachments)
+        assert (refused.status_code, refused.json()) == (400, {"error": "One or more file IDs are invalid"})
+    assert other.send(attachment_ids=[one["id"]]).status_code == 400
+    assert chat.send(attachment_ids=[one["id"]]).status_code == 202
+
+
+def test_an_upload_of_unsaid_length_is_none() -> None:
+    fake = Fake()
+    chat = fake.session()
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nhi\r\n--x--\r\n'
+    headers = chat.headers | {"Content-Type": "multipart/form-data; boundary=x"}
+    unsaid = fake.http.post(f"{chat.path}/upload/", content=iter([form]), headers=headers)
+    assert (unsaid.status_code, unsaid.json()) == (400, {"error": "No files provided"})
+    behind = fake.http.post(f"{chat.path}/upload/", content=form + b"\r\n" * 9, headers=headers)
+    assert behind.status_code == 201, "what is behind a form is nothing"
+
+
 def test_limits_are_a_sessions_and_a_channels() -> None:
     fake = Fake(enforce_limits=True, session_limit=3, start_limit=2)
     chat = fake.session()

@@ -1,5 +1,6 @@
 """The Chat API itself. Each endpoint answers with upstream's own shapes, its five shapes of errors among them."""
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -102,7 +104,11 @@ class ChatApi:
             if fault is not None and fault.fault in {"delay", "hang"}:
                 await self.settings.sleep(fault.seconds)
             if fault is None or fault.fault in {"delay", "close_after_accept"}:
-                response: ASGIApp = await self._answer(call, endpoint)
+                try:
+                    response: ASGIApp = await self._answer(call, endpoint)
+                except ClientDisconnect:
+                    self._note(call, 0)
+                    raise
             if fault is not None and fault.fault == "status":
                 headers = {"Content-Type": fault.content_type} | fault.headers
                 response = Response(fault.body, fault.status, headers)
@@ -229,7 +235,8 @@ class ChatApi:
             raise Refused(500, {"error": "Unknown error"})
         attachments = body.get("attachment_ids") or []
         known = self.world.files
-        if any(one not in known or known[one].session_id != session.id for one in attachments):
+        strange = any(one not in known or known[one].session_id != session.id for one in attachments)
+        if strange or len(set(attachments)) < len(attachments):
             raise Refused(400, {"error": "One or more file IDs are invalid"})
         if body.get("context"):
             session.state["remote_context"] = body["context"]
@@ -289,6 +296,11 @@ class ChatApi:
 
     async def _upload(self, call: Call) -> Response:
         session = self._access.session(call)
+        if session.has_ended(self.settings.clock()):
+            raise Refused(400, {"error": "Session has ended"})
+        if "content-length" not in call.headers:
+            # It is Django under WSGI: a body of unsaid length is none.
+            raise Refused(400, {"error": "No files provided"})
         async with call.http.form(max_files=100) as form:
             files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
             if not files:
@@ -303,12 +315,16 @@ class ChatApi:
                 if (file.size or 0) > UPLOAD_BYTES:
                     raise Refused(400, {"error": f"File '{name}' exceeds maximum size of 50MB"})
             if sum(file.size or 0 for file in files) > UPLOAD_BYTES:
-                raise Refused(400, {"error": "Total upload size exceeds maximum of 50MB"})
+                raise Refused(400, {"error": "Total file size exceeds maximum of 50MB"})
             stored = [
                 self.world.store_file(session, file.filename or "file", file.size or 0, file.content_type or "")
                 for file in files
             ]
-        return JSONResponse({"files": [one.json() for one in stored]}, 201)
+            # For whoever looks into the ledger: what came, byte for byte.
+            digests = [await _digest(file) for file in files]
+        answered = [one.json() for one in stored]
+        call.body = {"files": [one | {"sha256": digest} for one, digest in zip(answered, digests, strict=True)]}
+        return JSONResponse({"files": answered}, 201)
 
     async def _file(self, call: Call) -> Response:
         authorization = call.headers.get("authorization", "")
@@ -323,6 +339,13 @@ class ChatApi:
 
     async def _nothing(self, call: Call) -> Response:
         return HTMLResponse(NOT_FOUND, 404)
+
+
+async def _digest(file: UploadFile) -> str:
+    digest = hashlib.sha256()
+    while piece := await file.read(65_536):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _unsaved(text: str, now: float) -> dict[str, Any]:

@@ -10,7 +10,8 @@ KEPT = 50_000
 @dataclass(slots=True)
 class Request:
     """One request. `at` is wall time in seconds; `kind` one of start, message, task_poll, message_poll, upload, file,
-    token, other."""
+    token, other. `body` is JSON as it was sent, or of an upload the files that came; `status` 0 where the client went
+    before there was an answer."""
 
     at: float
     kind: str
