@@ -77,3 +77,19 @@ def test_only_an_upstream_on_this_machine_may_be_polled_more_often() -> None:
 def test_settings_do_not_change_while_they_are_used() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings().server.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("written", ["pdf, .TXT ,Md", [".pdf", "TXT", " md"], (".pdf", ".txt", ".md")])
+def test_endings_may_be_written_in_any_way(written: Any) -> None:
+    assert Limits(file_extensions=written).file_extensions == (".pdf", ".txt", ".md")
+
+
+@pytest.mark.parametrize("written", ["", [], "p/df", [".tar.gz"], ["*"], [".pdf\n.exe"], ["."], [7], 7, [".ü"]])
+def test_an_ending_is_letters_and_digits(written: Any) -> None:
+    with pytest.raises(ValidationError):
+        Limits(file_extensions=written)
+
+
+def test_files_are_taken_where_the_site_says_so() -> None:
+    assert not settings().sites["shop"].attachments
+    assert settings({"attachments": True}).sites["shop"].attachments

@@ -50,6 +50,8 @@ def rows() -> Iterator[str]:
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, bool):
+        return str(value).lower()  # as TOML has it
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 

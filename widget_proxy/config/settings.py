@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from widget_proxy.config.file_types import CONTENT_TYPES, MOST_BYTES
 from widget_proxy.config.origins import OriginPattern, check_upstream_url, is_loopback
 from widget_proxy.pacing import Budget
 
@@ -37,6 +38,14 @@ def _origin_patterns(value: object) -> object:
     value = _split_commas(value)
     if isinstance(value, list | tuple):
         return tuple(OriginPattern.parse(one) if isinstance(one, str) else one for one in value)
+    return value
+
+
+def _extensions(value: object) -> object:
+    """`PDF, .txt` is `.pdf` and `.txt`."""
+    value = _split_commas(value)
+    if isinstance(value, list | tuple):
+        return tuple("." + one.strip().lower().removeprefix(".") if isinstance(one, str) else one for one in value)
     return value
 
 
@@ -69,6 +78,11 @@ Origins = Annotated[tuple[OriginPattern, ...], BeforeValidator(_origin_patterns)
 RequestBudget = Annotated[Budget, BeforeValidator(_budget)]
 UpstreamUrl = Annotated[
     str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
+]
+Extensions = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^\.[a-z0-9]{1,16}$")], ...],
+    BeforeValidator(_extensions),
+    Field(min_length=1),
 ]
 ShortText = Annotated[str, Field(max_length=300)]
 TextList = Annotated[tuple[ShortText, ...], Field(max_length=10)]
@@ -113,6 +127,15 @@ class ServerSettings(_Section):
     )
     streams_per_session: int = Field(
         20, ge=1, le=10_000, description="Streams open at once on one session, a process."
+    )
+    uploads: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="Files on their way at once, a process. Never more than half of `upstream.connections`.",
+    )
+    upload_seconds: float = Field(
+        120.0, gt=0, le=3600, description="Whole time a visitor's file may take to arrive, in seconds."
     )
 
 
@@ -203,6 +226,16 @@ class Limits(_Section):
     message_characters: int = Field(4000, ge=1, le=16_000, description="Longest message.")
     page_context_bytes: int = Field(8192, ge=256, le=16_384, description="Largest page context, as JSON in UTF-8.")
     page_context_depth: int = Field(5, ge=1, le=20, description="Deepest nesting of a page context.")
+    files: int = Field(5, ge=1, le=20, description="Most files with one message, where `attachments` is on.")
+    file_bytes: int = Field(
+        MOST_BYTES, ge=1, le=MOST_BYTES, description="Largest file. Open Chat Studio takes no larger one than 50 MiB."
+    )
+    message_file_bytes: int = Field(
+        MOST_BYTES, ge=1, le=20 * MOST_BYTES, description="Most bytes that all files of one message have together."
+    )
+    file_extensions: Extensions = Field(
+        tuple(CONTENT_TYPES), description="Endings of the files it takes. Open Chat Studio has a list of its own."
+    )
 
 
 class Site(_Section):
@@ -219,6 +252,7 @@ class Site(_Section):
     upstream_url: UpstreamUrl | None = Field(None, description="Another instance than `upstream.url`, for this site.")
     title: Annotated[str, Field(min_length=1, max_length=80)] = Field("Chat", description="Heading of the panel.")
     languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages the chatbot answers in.")
+    attachments: bool = Field(False, description="Whether visitors may send files to the bot.")
     look: Look = Look()
     texts: Texts = Texts()
     limits: Limits = Limits()

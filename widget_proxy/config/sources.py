@@ -46,7 +46,7 @@ CONFIG_VARIABLE = "WIDGET_PROXY_CONFIG"
 
 _SECRETS = {"secret_key", "embed_key"}
 _SECRET_FILE_LIMIT = 65_536
-_LISTS = {"allowed_origins", "welcome_messages", "starter_questions", "languages"}
+_LISTS = {"allowed_origins", "welcome_messages", "starter_questions", "languages", "file_extensions"}
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "server": ServerSettings,
     "upstream": UpstreamSettings,
