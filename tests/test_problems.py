@@ -26,6 +26,7 @@ from widget_proxy.upstream import (
     BadAnswer,
     ChatbotUnavailable,
     CredentialsRefused,
+    FileRefused,
     RequestRefused,
     SessionEnded,
     SessionLost,
@@ -44,6 +45,9 @@ MAPPED: list[tuple[UpstreamError, str, int]] = [
     (SessionLost("marker"), "session_expired", 410),
     (SessionEnded("marker"), "session_ended", 409),
     (RequestRefused(400, "marker"), "bad_request", 400),
+    (FileRefused(400, "marker", "size"), "file_too_large", 413),
+    (FileRefused(400, "marker", "type"), "file_type_not_supported", 415),
+    (FileRefused(400, "marker", "unknown"), "attachment_invalid", 400),
     (UpstreamError("marker"), "upstream_error", 502),
 ]
 

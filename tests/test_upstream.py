@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import gzip
 import json
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from widget_proxy.upstream import (
     Credentials,
     CredentialsRefused,
     Failed,
+    FileRefused,
     Processing,
     RequestRefused,
     SessionEnded,
@@ -173,9 +175,43 @@ async def test_a_page_of_messages_is_read() -> None:
 
 async def test_files_are_handed_over() -> None:
     upstream = Upstream(201, {"files": [{"id": 3, "name": "a.txt", "size": 2, "content_type": "text/plain"}]})
-    (file,) = await upstream.client.upload(CREDENTIALS, [Upload("a.txt", "text/plain", b"hi")])
+    file = await upstream.client.upload(CREDENTIALS, Upload("a.txt", "text/plain", pieces(b"h", b"i"), 4))
     assert (file.id, file.name) == (3, "a.txt")
-    assert b'name="files"; filename="a.txt"' in upstream.requests[0].content
+    (request,) = upstream.requests
+    boundary = request.headers["Content-Type"].removeprefix("multipart/form-data; boundary=")
+    assert request.content.decode() == (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n'
+        f"Content-Type: text/plain\r\n\r\nhi\r\n--{boundary}--\r\n"
+    )
+    assert request.headers["Content-Length"] == str(len(request.content)), "said before all of it was there"
+    assert "Transfer-Encoding" not in request.headers
+
+
+@pytest.mark.parametrize("said", [2, 3, 4, 40])
+async def test_a_file_shorter_than_was_said_is_followed_by_what_nobody_reads(said: int) -> None:
+    upstream = Upstream(201, {"files": [{"id": 3, "name": "a.txt"}]})
+    await upstream.client.upload(CREDENTIALS, Upload("a.txt", "text/plain", pieces(b"hi"), said))
+    (request,) = upstream.requests
+    assert request.headers["Content-Length"] == str(len(request.content))
+    form = request.content.partition(b"\r\n\r\n")[2]
+    assert re.fullmatch(rb"hi\r\n--[0-9a-f]{32}--[\r\n]*", form)
+
+
+async def test_a_file_longer_than_was_said_is_a_mistake_of_ours() -> None:
+    upstream = Upstream(201, {"files": [{"id": 3, "name": "a.txt"}]})
+    with pytest.raises(ValueError, match="longer than 1 bytes"):
+        await upstream.client.upload(CREDENTIALS, Upload("a.txt", "text/plain", pieces(b"hi"), 1))
+
+
+async def test_a_name_breaks_out_of_no_header() -> None:
+    upstream = Upstream(201, {"files": [{"id": 3, "name": "a.txt"}]})
+    await upstream.client.upload(CREDENTIALS, Upload('a"\r\nX: y.txt', "text/plain", pieces(b"hi"), 2))
+    assert b'filename="a%22%0D%0AX: y.txt"\r\n' in upstream.requests[0].content
+
+
+async def pieces(*content: bytes) -> AsyncIterator[bytes]:
+    for piece in content:
+        yield piece
 
 
 Call = Callable[[UpstreamClient], Any]
@@ -184,7 +220,7 @@ CALLS: dict[str, Call] = {
     "send": lambda client: client.send(CREDENTIALS, "hi"),
     "poll_task": lambda client: client.poll_task(CREDENTIALS, "t-1"),
     "poll_messages": lambda client: client.poll_messages(CREDENTIALS, None, 50),
-    "upload": lambda client: client.upload(CREDENTIALS, [Upload("a", "text/plain", b"x")]),
+    "upload": lambda client: client.upload(CREDENTIALS, Upload("a", "text/plain", pieces(b"x"), 1)),
 }
 HTML = (b"<h1>Not Found</h1>", {"Content-Type": "text/html"})
 
@@ -205,7 +241,7 @@ ERRORS: list[tuple[str, int, Any, type[UpstreamError]]] = [
     ("send", 401, {"detail": "Invalid widget embed key"}, CredentialsRefused),
     ("send", 400, {"error": "Session has ended"}, SessionEnded),
     ("send", 400, {"message": ["This field may not be blank."]}, RequestRefused),
-    ("send", 400, {"error": "One or more file IDs are invalid"}, RequestRefused),
+    ("send", 400, {"error": "One or more file IDs are invalid"}, FileRefused),
     ("send", 500, {"error": "Unknown error"}, BadAnswer),
     ("send", 202, {"task_id": "a/b"}, BadAnswer),
     ("send", 202, {"task_id": 7}, BadAnswer),
@@ -218,6 +254,15 @@ ERRORS: list[tuple[str, int, Any, type[UpstreamError]]] = [
     ("poll_messages", 200, {"messages": {}}, BadAnswer),
     ("poll_messages", 200, [], BadAnswer),
     ("upload", 400, {"error": "No files provided"}, RequestRefused),
+    ("upload", 400, {"error": "File type '.exe' is not supported. Allowed types: .txt"}, FileRefused),
+    ("upload", 400, {"error": "File 'a' exceeds maximum size of 50MB"}, FileRefused),
+    ("upload", 400, {"error": "Total file size exceeds maximum of 50MB"}, FileRefused),
+    ("upload", 413, {"detail": "Request body too large."}, FileRefused),
+    ("upload", 400, {"error": "Session has ended"}, SessionEnded),
+    ("upload", 403, {"error": "x", "code": "session_expired"}, SessionLost),
+    ("upload", 201, {"files": []}, BadAnswer),
+    ("upload", 201, {"files": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]}, BadAnswer),
+    ("upload", 201, {"files": [{"id": "../1", "name": "a"}]}, BadAnswer),
 ]
 
 
@@ -239,6 +284,12 @@ async def test_html_is_never_an_answer(call: str, status: int) -> None:
     with pytest.raises((BadAnswer, CredentialsRefused)) as error:
         await CALLS[call](Upstream(status, *HTML).client)
     assert "<h1>" not in str(error.value)
+
+
+async def test_a_413_is_about_the_file_whoever_says_it() -> None:
+    with pytest.raises(FileRefused) as error:
+        await CALLS["upload"](Upstream(413, *HTML).client)
+    assert error.value.reason == "size"
 
 
 @pytest.mark.parametrize("call", CALLS)

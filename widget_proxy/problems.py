@@ -18,6 +18,7 @@ from widget_proxy.upstream import (
     BadAnswer,
     ChatbotUnavailable,
     CredentialsRefused,
+    FileRefused,
     RequestRefused,
     SessionEnded,
     SessionLost,
@@ -59,6 +60,12 @@ CODES: Mapping[str, tuple[int, str]] = {
 }
 
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "bad_request", 415: "bad_request"}
+
+_REFUSED_FILES = {
+    "size": ("file_too_large", "The assistant does not take files of this size."),
+    "type": ("file_type_not_supported", "The assistant does not take files of this type."),
+    "unknown": ("attachment_invalid", "An attachment is no longer there. Please add it again."),
+}
 
 UNAVAILABLE = "Chat is unavailable just now. Please try again later."
 
@@ -131,9 +138,12 @@ def from_upstream(error: UpstreamError, site: str, *, send: bool = False) -> Pro
                 "The chat is busy just now. Please try again in a moment.",
                 headers={"Retry-After": str(math.ceil(min(max(30 if seconds is None else seconds, 1), 300)))},
             )
+        case FileRefused(reason=reason):
+            logger.warning("site %s: upstream refuses a file: %s", site, error)
+            problem = Problem(*_REFUSED_FILES[reason])
         case RequestRefused():
             logger.warning("site %s: upstream refuses the request: %s", site, error)
-            problem = Problem("bad_request", "The assistant does not accept this message.")
+            problem = Problem("bad_request", "The assistant does not accept this.")
         case UpstreamUnreachable():
             logger.warning("site %s: upstream cannot be reached: %s", site, error)
             problem = Problem("upstream_unreachable", UNAVAILABLE, status=503 if error.fate == "not_sent" else 504)

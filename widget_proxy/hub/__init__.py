@@ -25,7 +25,15 @@ from widget_proxy.hub.histories import Histories
 from widget_proxy.hub.reach import Present, Reach
 from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
-from widget_proxy.upstream import SessionEnded, SessionLost, Started, UpstreamBusy, UpstreamClient
+from widget_proxy.upstream import (
+    SessionEnded,
+    SessionLost,
+    Started,
+    Upload,
+    UploadedFile,
+    UpstreamBusy,
+    UpstreamClient,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -145,24 +153,19 @@ class Hub:
         attachment_ids: Sequence[int] = (),
     ) -> AwaitedTask:
         """Send a visitor's message, once, and await its answer."""
-        client = self._reach.client(session)
-        await self._turns.take_for_send(client, session.session_id)
-        try:
+        async with self._turn(session) as client:
             task_id = await client.send(
                 self._reach.credentials(session), message, context=context, attachment_ids=attachment_ids
             )
-        except UpstreamBusy as error:
-            await self._turns.note_busy(client, session.session_id, error)
-            raise
-        except SessionLost:
-            self._end(session, "expired")
-            raise
-        except SessionEnded:
-            self._end(session, "ended")
-            raise
         task = self._handles.seal_task(session, task_id, self._now())
         await self._answers.attend(session, task)
         return task
+
+    async def upload(self, session: ChatSession, file: Upload) -> UploadedFile:
+        """Hand a visitor's file over; it costs as much of the budget as a message. What its content raises comes out
+        as it is."""
+        async with self._turn(session) as client:
+            return await client.upload(self._reach.credentials(session), file)
 
     async def await_answer(self, session: ChatSession, task: AwaitedTask) -> None:
         """See to it that a task is followed to its end, unless it is already or its end is known."""
@@ -188,6 +191,23 @@ class Hub:
         """Undoes one `listen`."""
         followed.watchers -= 1
         self._forget_if_idle(followed)
+
+    @asynccontextmanager
+    async def _turn(self, session: ChatSession) -> AsyncIterator[UpstreamClient]:
+        """A visitor's own request: it waits for its turn, and what its answer says of the session is told."""
+        client = self._reach.client(session)
+        await self._turns.take_for_send(client, session.session_id)
+        try:
+            yield client
+        except UpstreamBusy as error:
+            await self._turns.note_busy(client, session.session_id, error)
+            raise
+        except SessionLost:
+            self._end(session, "expired")
+            raise
+        except SessionEnded:
+            self._end(session, "ended")
+            raise
 
     def _end(self, session: ChatSession, status: str) -> None:
         if (followed := self._followed.get(session.key)) is not None:

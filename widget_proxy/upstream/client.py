@@ -5,10 +5,11 @@ of gzip made 200 MiB), no cookies, no proxy from the environment, no redirect.
 """
 
 import asyncio
+import secrets
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -28,6 +29,7 @@ from widget_proxy.upstream.errors import (
     BadAnswer,
     ChatbotUnavailable,
     CredentialsRefused,
+    FileRefused,
     RequestRefused,
     SessionEnded,
     SessionLost,
@@ -63,11 +65,12 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file on its way to upstream."""
+    """A file on its way to upstream, piece by piece. `at_most`: bytes it can have."""
 
     name: str
     content_type: str
-    content: bytes
+    content: AsyncIterable[bytes]
+    at_most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +181,9 @@ class UpstreamClient:
         path = f"/api/chat/{credentials.session_id}/message/"
         reply = await self._session_call("POST", path, credentials, self._settings.send_seconds, json=body)
         _refuse_lost(reply)
-        if reply.status == 400 and _error_text(reply, "error") == "Session has ended":
-            raise SessionEnded("the session has ended")
+        _refuse_ended(reply)
+        if reply.status == 400 and _error_text(reply, "error") == "One or more file IDs are invalid":
+            raise FileRefused(400, "it does not know an attached file", "unknown")
         return _read(reply, answers.SEND, 202).task_id
 
     async def poll_task(self, credentials: Credentials, task_id: str) -> TaskState:
@@ -213,17 +217,32 @@ class UpstreamClient:
             tuple(one.message() for one in answer.messages), answer.has_more, answer.session_status == "ended"
         )
 
-    async def upload(self, credentials: Credentials, files: Sequence[Upload]) -> tuple[UploadedFile, ...]:
-        """Hand files over; their ids go into a message."""
+    async def upload(self, credentials: Credentials, file: Upload) -> UploadedFile:
+        """Hand a file over; its id goes into a message. Nothing of it is kept here: each piece is asked for when the
+        one before is on its way. Whatever `file.content` raises comes out as it is, and upstream is left with a
+        request cut off."""
+        content = _OneFileForm(file, self._settings)
+        headers = credentials.headers() | {
+            "Content-Type": f"multipart/form-data; boundary={content.boundary}",
+            # Said beforehand: Django under WSGI takes a body of unsaid length for none.
+            "Content-Length": str(content.length),
+        }
         path = f"/api/chat/{credentials.session_id}/upload/"
-        parts = [("files", (file.name, file.content, file.content_type)) for file in files]
-        # The multipart body is built by httpx, and sent as bytes.
-        request = self._http.build_request("POST", path, headers=credentials.headers(), files=parts)
-        await request.aread()
-        reply = await self._send(request, self._settings.send_seconds, credentials.session_id)
+        request = self._http.build_request("POST", path, headers=headers, content=content)
+        try:
+            reply = await self._send(request, content.limit, credentials.session_id)
+        except UpstreamError:
+            if content.failure is not None:
+                raise content.failure from None
+            raise
         _refuse_lost(reply)
+        _refuse_ended(reply)
+        _refuse_file(reply)
         answer = _read(reply, answers.UPLOAD, 201)
-        return tuple(UploadedFile(one.id, one.name, one.size, one.content_type) for one in answer.files)
+        if len(answer.files) != 1:
+            raise BadAnswer(f"it took {len(answer.files)} files instead of one", fate="unknown")
+        (one,) = answer.files
+        return UploadedFile(one.id, one.name, one.size, one.content_type)
 
     async def _session_call(
         self, method: str, path: str, credentials: Credentials, seconds: float, **content: Any
@@ -243,14 +262,14 @@ class UpstreamClient:
         params: Mapping[str, str] | None = None,
     ) -> _Reply:
         request = self._http.build_request(method, path, headers=dict(headers), json=json, params=params)
-        return await self._send(request, seconds, bucket)
+        return await self._send(request, asyncio.timeout(seconds), bucket)
 
-    async def _send(self, request: httpx.Request, seconds: float, bucket: str) -> _Reply:
+    async def _send(self, request: httpx.Request, limit: asyncio.Timeout, bucket: str) -> _Reply:
         try:
-            async with asyncio.timeout(seconds), self._answer_to(request) as response:
+            async with limit, self._answer_to(request) as response:
                 reply = _Reply(response.status_code, response.headers, await self._body(response))
         except TimeoutError as error:
-            raise UpstreamUnreachable(f"no whole answer within {seconds:g} s", fate="unknown") from error
+            raise UpstreamUnreachable("no whole answer in time", fate="unknown") from error
         except httpx.RequestError as error:
             if _never_connected(error):
                 raise UpstreamUnreachable(f"no connection: {error}") from error
@@ -292,6 +311,53 @@ class UpstreamClient:
             if len(body) > longest:
                 raise BadAnswer(f"it is longer than {longest} bytes", fate="unknown")
         return bytes(body)
+
+
+class _OneFileForm:
+    """A form with one file in it, as a body that is made while it is sent.
+
+    `limit` bounds what upstream does, and not what the file's sender does: how long it takes to connect, to take each
+    piece, and to answer after the last. The sender's time is for `content` to bound. `failure` is what that raised.
+    """
+
+    def __init__(self, file: Upload, settings: UpstreamSettings) -> None:
+        self.boundary = secrets.token_hex(16)
+        name = file.name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")  # as browsers do
+        self._head = (
+            f'--{self.boundary}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
+            f"Content-Type: {file.content_type}\r\n\r\n"
+        ).encode()
+        self._end = f"\r\n--{self.boundary}--".encode()
+        self._file = file
+        self._settings = settings
+        self.length = len(self._head) + file.at_most + len(self._end)
+        self.limit = asyncio.timeout(settings.connect_seconds + settings.read_seconds)
+        self.failure: Exception | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        # Whoever iterates is another task than the one that waits for the answer: an error would be lost on the way.
+        try:
+            self._allow(self._settings.read_seconds)
+            yield self._head
+            self._allow(None)
+            left = self._file.at_most
+            async for piece in self._file.content:
+                left -= len(piece)
+                if left < 0:
+                    raise ValueError(f"the file is longer than {self._file.at_most} bytes")  # noqa: TRY301 # see above
+                self._allow(self._settings.read_seconds)
+                yield piece
+                self._allow(None)
+            self._allow(self._settings.send_seconds)
+            # What was said and is not there is line breaks behind the form, where nobody reads.
+            yield self._end + (b"\r\n" * left)[:left]
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _allow(self, seconds: float | None) -> None:
+        with suppress(RuntimeError):  # it is over, and whoever iterates will be told
+            self.limit.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 
 def _transport(settings: UpstreamSettings) -> AiohttpTransport:
@@ -360,6 +426,20 @@ def _refuse_lost(reply: _Reply) -> None:
     if detail == "Session does not exist":
         raise SessionLost("upstream does not know the session")
     raise CredentialsRefused(f"a session call answered {reply.status}: {detail}")
+
+
+def _refuse_ended(reply: _Reply) -> None:
+    if reply.status == 400 and _error_text(reply, "error") == "Session has ended":
+        raise SessionEnded("the session has ended")
+
+
+def _refuse_file(reply: _Reply) -> None:
+    """An upload's own refusals. A 413 may come from whatever stands before upstream, in any shape."""
+    text = _error_text(reply, "error", "detail") or ""
+    if reply.status == 413 or (reply.status == 400 and "exceeds maximum" in text):
+        raise FileRefused(reply.status, "it is larger than upstream takes", "size")  # its own words hold the name
+    if reply.status == 400 and text.startswith("File type"):
+        raise FileRefused(reply.status, text, "type")
 
 
 def _code(reply: _Reply) -> str | None:

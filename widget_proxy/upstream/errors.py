@@ -9,6 +9,7 @@
     ├── SessionLost             token expired or refused, or no such session: start anew
     ├── SessionEnded            it takes no more messages
     └── RequestRefused          upstream does not like what was sent; `detail` says what
+        └── FileRefused         it is a file; `reason`: its size, its type, or no longer known
 
 Each carries `fate`: whether upstream may have acted on the request all the same.
 """
@@ -66,9 +67,17 @@ class SessionEnded(UpstreamError):
 
 
 class RequestRefused(UpstreamError):
-    """A 400 or 404 for what was sent. `detail` is upstream's sentence, not for visitors unlooked-at."""
+    """A 400, 404, 413 or 415 for what was sent. `detail` is upstream's sentence, not for visitors unlooked-at."""
 
     def __init__(self, status: int, detail: str) -> None:
         self.status = status
         self.detail = detail
         super().__init__(f"{status}: {detail[:200]}")
+
+
+class FileRefused(RequestRefused):
+    """A file is too large, of a type upstream does not take, or one that it does not know (any more)."""
+
+    def __init__(self, status: int, detail: str, reason: Literal["size", "type", "unknown"]) -> None:
+        self.reason = reason
+        super().__init__(status, detail)
