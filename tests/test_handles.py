@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from widget_proxy.handles import LIFETIME, ChatSession, HandleExpired, HandleInvalid, Handles, _DatedSigner
+from widget_proxy.handles import (
+    FILE_LIFETIME,
+    LIFETIME,
+    ChatSession,
+    HandleExpired,
+    HandleInvalid,
+    Handles,
+    UploadedRef,
+    _DatedSigner,
+)
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SESSION = ChatSession(
@@ -42,6 +51,37 @@ def test_neither_session_nor_task_prints_what_belongs_to_upstream() -> None:
     task = handles().seal_task(SESSION, "marker-task", NOW)
     assert SESSION.session_id not in repr(SESSION)
     assert "marker" not in repr(SESSION) + repr(task)
+
+
+def test_a_reference_to_a_file_is_its_sessions_alone() -> None:
+    ours, file = handles(), UploadedRef(471100, 12)
+    ref = ours.seal_file(SESSION, file)
+    assert ours.open_file(SESSION, ref) == file
+    assert "471100" not in repr(file)
+    assert ours.seal_file(SESSION, file) != ref, "two of one file do not look alike"
+    task = ours.seal_task(SESSION, "t-1", NOW).ref
+    for session, strange in (
+        (replace(SESSION, session_id="another"), ref),
+        (replace(SESSION, site="another"), ref),
+        (SESSION, task),
+        (SESSION, ours.seal_session(SESSION)),
+        (SESSION, ref[:-1]),
+        (SESSION, ref + "A"),
+        (SESSION, ""),
+        (SESSION, handles("x" * 32).seal_file(SESSION, file)),
+    ):
+        with pytest.raises(HandleInvalid):
+            ours.open_file(session, strange)
+    with pytest.raises(HandleInvalid):
+        ours.open_task(SESSION, ref)
+
+
+def test_a_reference_to_a_file_ends_before_upstream_drops_the_file() -> None:
+    ref = handles().seal_file(SESSION, UploadedRef(1, 1))
+    handles(at=NOW + FILE_LIFETIME).open_file(SESSION, ref)
+    with pytest.raises(HandleExpired):
+        handles(at=NOW + FILE_LIFETIME + timedelta(seconds=1)).open_file(SESSION, ref)
+    assert timedelta(hours=24) > FILE_LIFETIME
 
 
 @settings(max_examples=500, deadline=None)

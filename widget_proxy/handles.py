@@ -1,4 +1,4 @@
-"""What browsers hold of us, and cannot read or change: handles of sessions and references to tasks.
+"""What browsers hold of us, and cannot read or change: handles of sessions, references to tasks and to files.
 
 Signed and dated with itsdangerous, what belongs to upstream sealed with AES-GCM inside. A signature alone would do
 for integrity; the sealing hides upstream's session id and token, and keys differ by purpose, so that a reference
@@ -23,6 +23,9 @@ from itsdangerous import BadSignature, TimestampSigner
 
 LIFETIME = timedelta(days=7) - timedelta(minutes=5)
 """Upstream's token stops 7 days after the session's start, whatever happens in it; we stop a little earlier."""
+
+FILE_LIFETIME = timedelta(hours=24) - timedelta(minutes=5)
+"""Upstream drops a file that went with no message 24 hours after its upload; we forget it a little earlier."""
 
 SKEW = timedelta(seconds=60)
 """How far another host's clock may be ahead of ours."""
@@ -80,6 +83,17 @@ class AwaitedTask:
         return f"AwaitedTask(accepted={self.accepted.isoformat()})"
 
 
+@dataclass(frozen=True, slots=True)
+class UploadedRef:
+    """A file that upstream took, on its way into a message. `size` in bytes."""
+
+    file_id: int
+    size: int
+
+    def __repr__(self) -> str:
+        return f"UploadedRef(size={self.size})"
+
+
 class Handles:
     """Makes and opens them. `secret_keys`: oldest first, the last one signs. `now` gives aware datetimes."""
 
@@ -87,6 +101,7 @@ class Handles:
         self._now = now
         self._sessions = _Sealer("handle", secret_keys, now)
         self._tasks = _Sealer("task", secret_keys, now)
+        self._files = _Sealer("file", secret_keys, now)
 
     def seal_session(self, session: ChatSession) -> str:
         """A handle for `session`."""
@@ -111,6 +126,17 @@ class Handles:
         """The task behind a reference made for this session. Raises `HandleInvalid`."""
         payload, accepted = self._tasks.open(ref, session.key)
         return AwaitedTask(ref, payload["i"], accepted)
+
+    def seal_file(self, session: ChatSession, file: UploadedRef) -> str:
+        """A reference to a file uploaded just now in `session`."""
+        return self._files.seal({"i": file.file_id, "b": file.size}, session.key, self._now())
+
+    def open_file(self, session: ChatSession, ref: str) -> UploadedRef:
+        """The file behind a reference made for this session. Raises `HandleInvalid` or `HandleExpired`."""
+        payload, uploaded = self._files.open(ref, session.key)
+        if self._now() - uploaded > FILE_LIFETIME:
+            raise HandleExpired
+        return UploadedRef(payload["i"], payload["b"])
 
 
 class _Sealer:
