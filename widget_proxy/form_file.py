@@ -1,0 +1,175 @@
+"""The one file of a `multipart/form-data` body, read piece by piece as it arrives. Nothing of it is kept."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from widget_proxy.bodies import BODY_SECONDS
+from widget_proxy.problems import Problem
+
+FIELD = "files"
+HEAD_BYTES = 8192
+"""What a form may have before and behind its file."""
+
+_CLOSE = {"Connection": "close"}  # the rest of the body is of no interest
+
+
+class FormFile:
+    """A file on its way. `claimed_name` is what its sender calls it, `at_most` how many bytes it can have: the form's
+    end may have a line break or not. `size` counts what has come.
+
+    Iterate for its bytes, once; the iteration ends only when the form has ended as it should. Each step may raise
+    `Problem`.
+    """
+
+    def __init__(self, request: Request, boundary: bytes, length: int, longest: int, seconds: float) -> None:
+        self.claimed_name = b""
+        self.at_most = 0
+        self.size = 0
+        self._chunks = request.stream()
+        self._left = length
+        self._longest = longest
+        self._clock = asyncio.get_running_loop().time
+        self._deadline = self._clock() + seconds
+        self._closing = len(b"\r\n--" + boundary + b"--")
+        self._pieces: list[bytes] = []
+        self._header = (bytearray(), bytearray())
+        self._disposition = b""
+        self._begun = self._over = self._ended = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begins,
+                "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+                "on_header_end": self._header_ends,
+                "on_headers_finished": self._headers_end,
+                "on_part_data": lambda data, start, end: self._pieces.append(data[start:end]),
+                "on_part_end": self._part_ends,
+                "on_end": self._form_ends,
+            },
+        )
+
+    async def read_head(self) -> None:
+        """As far as the file's first byte."""
+        read = bytearray()
+        fed = 0
+        while not self._begun:
+            end = read.find(b"\r\n\r\n", fed) + 4
+            if end > HEAD_BYTES:
+                raise _malformed()
+            if end > 3:
+                self._parse(bytes(read[fed:end]))
+                fed = end
+            elif len(read) > HEAD_BYTES or self._ended or (more := await self._receive()) is None:
+                raise _malformed()
+            else:
+                read += more
+        self.at_most = self._left + len(read) - fed - self._closing
+        if self.at_most < 0:
+            raise _malformed()
+        if self.at_most - 2 > self._longest:
+            raise too_large(self._longest)
+        self._parse(bytes(read[fed:]))
+
+    async def is_empty(self) -> bool:
+        """Whether it has no bytes at all. Waits for the first."""
+        while not self._pieces and not self._over and (more := await self._receive()) is not None:
+            self._parse(more)
+        return not self._pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            if self._pieces:
+                piece = b"".join(self._pieces)
+                self._pieces.clear()
+                self.size += len(piece)
+                if self.size > self._longest:
+                    raise too_large(self._longest)
+                if self.size > self.at_most:
+                    raise _malformed()  # it has eaten its form's end
+                yield piece
+            elif (more := await self._receive()) is not None:
+                self._parse(more)
+            else:
+                break
+        if not self._ended or self.at_most - self.size not in (0, 2):
+            raise _malformed()
+
+    async def _receive(self) -> bytes | None:
+        """More of the body; None at its end."""
+        try:
+            async with asyncio.timeout(min(BODY_SECONDS, self._deadline - self._clock())):
+                async for chunk in self._chunks:
+                    if chunk:
+                        self._left -= len(chunk)
+                        if self._left < 0:
+                            raise _malformed()
+                        return chunk
+        except TimeoutError:
+            raise Problem("bad_request", "The file did not arrive in time.", status=408, headers=_CLOSE) from None
+        except ClientDisconnect:
+            raise Problem("bad_request", "The file did not arrive whole.") from None
+        return None
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.write(data)
+        except FormParserError:
+            raise _malformed() from None
+
+    # What the parser finds
+
+    def _part_begins(self) -> None:
+        if self._begun:
+            raise Problem("bad_request", f"Send one file at a time, and nothing but it, in the field {FIELD!r}.")
+
+    def _header_ends(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            self._disposition = bytes(value)
+        name.clear()
+        value.clear()
+
+    def _headers_end(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if options.get(b"name") != FIELD.encode() or b"filename" not in options:
+            raise Problem("bad_request", f"Send one file at a time, and nothing but it, in the field {FIELD!r}.")
+        self.claimed_name = options[b"filename"]
+        self._begun = True
+
+    def _part_ends(self) -> None:
+        self._over = True
+
+    def _form_ends(self) -> None:
+        self._ended = True
+
+
+async def open_form_file(request: Request, longest: int, seconds: float) -> FormFile:
+    """The file of the request's form, read as far as its name. `longest` is the most bytes it may have, `seconds` the
+    time within which all of it has to come. Raises `Problem`."""
+    kind, options = parse_options_header(request.headers.get("Content-Type"))
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 1 <= len(boundary) <= 70:
+        raise Problem("bad_request", f"Send multipart/form-data, with one file in the field {FIELD!r}.", status=415)
+    announced = request.headers.get("Content-Length", "")
+    if not announced.isdecimal():
+        raise Problem("bad_request", "Say with Content-Length how long the body is.", status=411, headers=_CLOSE)
+    length = int(announced[:18])
+    if length > longest + HEAD_BYTES:
+        raise too_large(longest)
+    file = FormFile(request, boundary, length, longest, seconds)
+    await file.read_head()
+    return file
+
+
+def too_large(longest: int) -> Problem:
+    """A file has more bytes than it may."""
+    return Problem("file_too_large", f"A file may have at most {longest:,} bytes.", headers=_CLOSE)
+
+
+def _malformed() -> Problem:
+    return Problem("bad_request", f"The body is not a whole form with one file in the field {FIELD!r}.")
