@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -15,6 +15,7 @@ from starlette.routing import Route
 from widget_proxy.bodies import MessageBody, StartBody, first_value, read_body
 from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.config import Settings, Site
+from widget_proxy.files import attached, attachment_limits
 from widget_proxy.handles import AwaitedTask, ChatSession, HandleExpired, HandleInvalid, Handles
 from widget_proxy.hub import Hub
 from widget_proxy.hub.turns import SEND_PATIENCE
@@ -74,6 +75,7 @@ class Api:
             "limits": {
                 "message_characters": site.limits.message_characters,
                 "page_context_bytes": site.limits.page_context_bytes,
+                "attachments": attachment_limits(site),
             },
             "languages": list(site.languages),
         }
@@ -128,7 +130,7 @@ class Api:
 
     async def send(self, request: Request) -> Response:
         """Take a visitor's message. A repeated `Idempotency-Key` is the same message, sent once."""
-        session = self._session(request)
+        session = self.session_of(request)
         site = self._settings.sites[session.site]
         body = await read_body(request, MessageBody, self._settings.server.body_bytes)
         message = body.message.strip()
@@ -141,21 +143,20 @@ class Api:
             )
         if "\0" in message:
             raise Problem("bad_request", "message holds a NUL character.")
-        if body.attachments:
-            raise Problem("attachment_invalid", "An attachment is not one that was uploaded in this conversation.")
+        files = attached(self._handles, session, site, body.attachments)
         context = self._message_context(body, site, session)
         key = request.headers.get("Idempotency-Key")
         if key is None:
-            return JSONResponse(await self._send(session, message, context), 202, _NO_STORE)
+            return JSONResponse(await self._send(session, message, context, files), 202, _NO_STORE)
         if _IDEMPOTENCY_KEY.fullmatch(key) is None:
             raise Problem("bad_request", "Idempotency-Key has 1 to 200 printable ASCII characters, such as a UUID.")
         # Without the page context: who tries again may have walked on to another page.
-        fingerprint = hashlib.sha256(json.dumps([message, body.attachments]).encode()).hexdigest()
-        return await self._send_once(session, message, context, key, fingerprint)
+        fingerprint = hashlib.sha256(json.dumps([message, files]).encode()).hexdigest()
+        return await self._send_once(session, message, context, files, key, fingerprint)
 
     async def transcript(self, request: Request) -> Response:
         """The messages so far, for clients without a stream."""
-        session = self._session(request)
+        session = self.session_of(request)
         after = self._cursor(first_value(request.query_params, "after"))
         asked = first_value(request.query_params, "limit") or str(TRANSCRIPT_PAGE)
         if not (asked.isascii() and asked.isdigit() and 1 <= int(asked[:9]) <= LONGEST_TRANSCRIPT_PAGE):
@@ -183,7 +184,7 @@ class Api:
 
     async def events(self, request: Request) -> Response:
         """The stream of the session."""
-        session = self._session(request)
+        session = self.session_of(request)
         refs = request.query_params.getlist("task")
         if len(refs) > MOST_TASKS:
             raise Problem("bad_request", f"At most {MOST_TASKS} answers can be awaited at once.")
@@ -192,7 +193,7 @@ class Api:
 
     async def task_events(self, request: Request) -> Response:
         """The stream of one answer."""
-        session = self._session(request)
+        session = self.session_of(request)
         return self._streams.task(session, self._task(session, request.path_params["task"]))
 
     # What was asked for, opened and checked
@@ -204,7 +205,8 @@ class Api:
         self._check_origin(site, request)
         return site
 
-    def _session(self, request: Request) -> ChatSession:
+    def session_of(self, request: Request) -> ChatSession:
+        """The session whose handle a request brings, from a page that may use it. Raises `Problem`."""
         scheme, _, handle = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not handle.strip():
             raise Problem(
@@ -252,15 +254,23 @@ class Api:
 
     # Sending
 
-    async def _send(self, session: ChatSession, message: str, context: Mapping[str, Any] | None) -> dict[str, Any]:
+    async def _send(
+        self, session: ChatSession, message: str, context: Mapping[str, Any] | None, files: Sequence[int]
+    ) -> dict[str, Any]:
         try:
-            task = await self._hub.send(session, message, context=context)
+            task = await self._hub.send(session, message, context=context, attachment_ids=files)
         except UpstreamError as error:
             raise from_upstream(error, session.site, send=True) from error
         return {"task": task.ref, "accepted_at": format_moment(task.accepted)}
 
     async def _send_once(
-        self, session: ChatSession, message: str, context: Mapping[str, Any] | None, key: str, fingerprint: str
+        self,
+        session: ChatSession,
+        message: str,
+        context: Mapping[str, Any] | None,
+        files: Sequence[int],
+        key: str,
+        fingerprint: str,
     ) -> Response:
         try:
             claim = await self._broker.claim_send(session.key, key, fingerprint, self._send_seconds)
@@ -282,7 +292,7 @@ class Api:
         settled = {"problem": unknown.body()}
         release = False
         try:
-            answer = await self._send(session, message, context)
+            answer = await self._send(session, message, context, files)
             settled = {"answer": answer}
         except Problem as problem:
             release = problem.extra.get("fate") != "unknown"

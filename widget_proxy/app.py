@@ -17,6 +17,7 @@ from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.broker.memory import MemoryBroker
 from widget_proxy.browser_gate import BrowserGate
 from widget_proxy.config import Settings, Site
+from widget_proxy.files import Files
 from widget_proxy.handles import Handles
 from widget_proxy.hub import Hub
 from widget_proxy.messages import Event, Message, message_event
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> ASGIApp:
         most_per_session=settings.server.streams_per_session,
     )
     api = Api(settings, handles, hub, broker, streams)
+    files = Files(settings, handles, hub, api.session_of)
     pages = Pages(settings)
 
     @asynccontextmanager
@@ -85,7 +87,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 raise
 
     app = Starlette(
-        routes=[*api.routes(), *pages.routes(), *widget_routes()],
+        routes=[*api.routes(), *files.routes(), *pages.routes(), *widget_routes()],
         exception_handlers={
             Problem: handle_problem,
             HTTPException: handle_http_exception,

@@ -37,7 +37,7 @@ class MessageBody(_Body):
 
     message: str
     page_context: object = None
-    attachments: list[int | str] = []
+    attachments: list[str] = []
 
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -72,6 +72,7 @@ def run_demo(port: int, *, open_browser: bool = False) -> int:
         "WIDGET_PROXY_SITES__SHOP__CHATBOT_ID": DEMO_CHATBOT_ID,
         "WIDGET_PROXY_SITES__SHOP__EMBED_KEY": DEMO_EMBED_KEY,
         "WIDGET_PROXY_SITES__SHOP__ALLOWED_ORIGINS": shop_origins,
+        "WIDGET_PROXY_SITES__SHOP__ATTACHMENTS": "true",
     }
     python = [sys.executable, "-m"]
     commands = {

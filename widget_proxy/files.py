@@ -1,0 +1,118 @@
+"""Files that visitors send to the bot: through the proxy to upstream, piece by piece, and then with a message."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from widget_proxy.config import Settings, Site
+from widget_proxy.file_names import clean_name, content_type_of, extension_of
+from widget_proxy.form_file import open_form_file
+from widget_proxy.handles import ChatSession, HandleExpired, HandleInvalid, Handles, UploadedRef
+from widget_proxy.hub import Hub
+from widget_proxy.problems import Problem, from_upstream
+from widget_proxy.upstream import Upload, UpstreamError
+
+MOST_OF_A_SESSION = 3
+"""Files of one session on their way at once, a process."""
+
+TRY_AGAIN_SECONDS = 5
+
+_NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Files:
+    """`POST /v1/session/files`. `session_of` opens the handle that a request brings, and raises `Problem`."""
+
+    def __init__(
+        self, settings: Settings, handles: Handles, hub: Hub, session_of: Callable[[Request], ChatSession]
+    ) -> None:
+        self._settings = settings
+        self._handles = handles
+        self._hub = hub
+        self._session_of = session_of
+        # Each holds a connection to upstream for as long as its sender takes; messages need some, too.
+        self._most = max(1, min(settings.server.uploads, settings.upstream.connections // 2))
+        self._open: Counter[str] = Counter()
+
+    def routes(self) -> list[Route]:
+        """The one route."""
+        return [Route("/v1/session/files", self.upload, methods=["POST"])]
+
+    async def upload(self, request: Request) -> Response:
+        """Take one file and hand it on while it comes. What is certain to be refused never reaches upstream."""
+        session = self._session_of(request)
+        site = self._settings.sites[session.site]
+        if not site.attachments:
+            raise Problem("file_type_not_supported", "This site takes no files.")
+        with self._room(session.key):
+            file = await open_form_file(request, site.limits.file_bytes, self._settings.server.upload_seconds)
+            name = clean_name(file.claimed_name)
+            if extension_of(name) not in site.limits.file_extensions:
+                accepted = ", ".join(site.limits.file_extensions)
+                raise Problem("file_type_not_supported", f"Files of this type are not accepted, only {accepted}.")
+            if await file.is_empty():
+                raise Problem("attachment_invalid", "The file is empty.")
+            upload = Upload(name, content_type_of(name), file, file.at_most)
+            try:
+                stored = await self._hub.upload(session, upload)
+            except UpstreamError as error:
+                raise from_upstream(error, site.slug) from error
+        ref = self._handles.seal_file(session, UploadedRef(stored.id, file.size))
+        told = {"id": ref, "name": name, "size": file.size, "content_type": upload.content_type}
+        return JSONResponse({"files": [told]}, 201, _NO_STORE)
+
+    @contextmanager
+    def _room(self, key: str) -> Iterator[None]:
+        headers = {"Retry-After": str(TRY_AGAIN_SECONDS)}
+        if self._open.total() >= self._most:
+            raise Problem("unavailable", "Too many files are on their way just now.", headers=headers)
+        if self._open[key] >= MOST_OF_A_SESSION:
+            raise Problem("too_many_requests", "Wait until your other files are there.", headers=headers)
+        self._open[key] += 1
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+
+
+def attachment_limits(site: Site) -> dict[str, Any] | None:
+    """What the widget needs to know of a site's files; None where it takes none."""
+    if not site.attachments:
+        return None
+    limits = site.limits
+    return {
+        "files": limits.files,
+        "file_bytes": limits.file_bytes,
+        "message_bytes": limits.message_file_bytes,
+        "extensions": list(limits.file_extensions),
+    }
+
+
+def attached(handles: Handles, session: ChatSession, site: Site, refs: Sequence[str]) -> list[int]:
+    """Upstream's ids of the files that go with a message. Raises `Problem`."""
+    if refs and not site.attachments:
+        raise Problem("attachment_invalid", "This site takes no files.")
+    limits = site.limits
+    distinct = list(dict.fromkeys(refs))
+    if len(distinct) > limits.files:
+        raise Problem("attachment_invalid", f"At most {limits.files} files can go with one message.")
+    try:
+        files = [handles.open_file(session, ref) for ref in distinct]
+    except HandleInvalid:
+        raise Problem(
+            "attachment_invalid", "An attachment is not one that was uploaded in this conversation."
+        ) from None
+    except HandleExpired:
+        raise Problem("attachment_invalid", "An attachment is too old. Please add it again.") from None
+    if sum(file.size for file in files) > limits.message_file_bytes:
+        raise Problem(
+            "file_too_large", f"All files of a message may have at most {limits.message_file_bytes:,} bytes together."
+        )
+    return [file.file_id for file in files]
