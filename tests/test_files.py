@@ -391,6 +391,19 @@ def test_a_body_said_to_be_too_large_is_refused_before_a_byte_of_it(
     assert upstream.requests("upload") == []
 
 
+def test_who_goes_on_sending_a_refused_file_reads_why(roomy: Proxy, upstream: FakeUpstream) -> None:
+    """As browsers do, which look for an answer when all is sent. What comes is thrown away as it comes."""
+    handle = roomy.start_session()
+    before = reset_peak(roomy)
+    for name, size, expected in ((b"a.txt", 80_000_000, 413), (b"a.exe", 40_000_000, 415)):
+        body = form_head(name) + b"x" * size + END
+        with SlowUpload(roomy, handle, len(body)) as sender:
+            sender.send(body)
+            assert sender.answer()[0] == expected
+    assert peak(roomy) - before < 10_000
+    assert upstream.requests("upload") == []
+
+
 def test_another_type_is_refused_before_a_byte_of_the_file(roomy: Proxy, upstream: FakeUpstream) -> None:
     with SlowUpload(roomy, roomy.start_session(), 30_000_000) as sender:
         sender.send(form_head(b"movie.exe"))
