@@ -12,6 +12,7 @@ from widget_proxy.config import (
     Limits,
     Look,
     PacingSettings,
+    PagesSettings,
     RedisSettings,
     ServerSettings,
     Settings,
@@ -28,6 +29,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("upstream.", UpstreamSettings),
     ("pacing.", PacingSettings),
     ("redis.", RedisSettings),
+    ("pages.", PagesSettings),
     ("sites.<name>.", Site),
     ("sites.<name>.look.", Look),
     ("sites.<name>.texts.", Texts),
@@ -48,6 +50,8 @@ def rows() -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, bool):

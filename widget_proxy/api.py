@@ -20,6 +20,7 @@ from widget_proxy.handles import AwaitedTask, ChatSession, HandleExpired, Handle
 from widget_proxy.hub import Hub
 from widget_proxy.hub.turns import SEND_PATIENCE
 from widget_proxy.messages import format_moment
+from widget_proxy.own_origin import chat_origin
 from widget_proxy.page_context import PageContextError, check_page_context, check_session_data, page_address
 from widget_proxy.problems import Problem, broker_unavailable, from_upstream
 from widget_proxy.stream import Streams, is_ready, to_replay
@@ -65,21 +66,7 @@ class Api:
 
     async def site(self, request: Request) -> Response:
         """What the widget needs to know of a site. No secret, no chatbot id."""
-        site = self._site(request)
-        texts = site.texts.model_dump(mode="json", exclude_none=True)
-        body = {
-            "site": site.slug,
-            "title": site.title,
-            "texts": texts,
-            "look": site.look.model_dump(mode="json"),
-            "limits": {
-                "message_characters": site.limits.message_characters,
-                "page_context_bytes": site.limits.page_context_bytes,
-                "attachments": attachment_limits(site),
-            },
-            "languages": list(site.languages),
-        }
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        content = json.dumps(about(self._site(request)), ensure_ascii=False, separators=(",", ":")).encode()
         etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
         headers = {"Cache-Control": "public, max-age=60", "ETag": etag, "X-Content-Type-Options": "nosniff"}
         if etag in request.headers.get("If-None-Match", ""):
@@ -227,8 +214,9 @@ class Api:
         return session
 
     def _check_origin(self, site: Site, request: Request) -> None:
-        # The gate let every configured origin in; this one has to be the site's own.
-        if not site.allows(request.headers["Origin"]):
+        # The gate let every configured origin in; this one has to be the site's own, or that of our chat pages.
+        origin = request.headers["Origin"]
+        if not (site.allows(origin) or origin == chat_origin(self._settings, request.scope)):
             raise Problem("origin_not_allowed", "This page's origin is not in the site's list of allowed origins.")
 
     def _task(self, session: ChatSession, ref: str) -> AwaitedTask:
@@ -308,6 +296,22 @@ class Api:
                 except BrokerUnavailable:
                     logger.warning("session %s: a send's outcome could not be kept", session.key)
         return JSONResponse(answer, 202, _NO_STORE)
+
+
+def about(site: Site) -> dict[str, Any]:
+    """What the widget needs to know of a site."""
+    return {
+        "site": site.slug,
+        "title": site.title,
+        "texts": site.texts.model_dump(mode="json", exclude_none=True),
+        "look": site.look.model_dump(mode="json"),
+        "limits": {
+            "message_characters": site.limits.message_characters,
+            "page_context_bytes": site.limits.page_context_bytes,
+            "attachments": attachment_limits(site),
+        },
+        "languages": list(site.languages),
+    }
 
 
 def _invalid() -> Problem:

@@ -21,6 +21,7 @@ from widget_proxy.files import Files
 from widget_proxy.handles import Handles
 from widget_proxy.hub import Hub
 from widget_proxy.messages import Event, Message, message_event
+from widget_proxy.own_origin import chat_origin
 from widget_proxy.pages import Pages
 from widget_proxy.problems import (
     Problem,
@@ -96,7 +97,11 @@ def create_app(settings: Settings) -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    return BrowserGate(app, lambda origin: any(site.allows(origin) for site in settings.sites.values()))
+    return BrowserGate(
+        app,
+        lambda origin: any(site.allows(origin) for site in settings.sites.values()),
+        lambda scope: chat_origin(settings, scope),
+    )
 
 
 def broker_of(settings: Settings) -> Broker:

@@ -1,9 +1,10 @@
-"""Who may call `/v1`: pages of the configured origins. The check runs before anything else does, and every answer
-to an allowed origin carries the CORS headers, errors too; a widget that cannot read an error cannot explain it."""
+"""Who may call `/v1`: pages of the configured origins, and the proxy's own chat pages. The check runs before anything
+else does, and every answer to an allowed origin carries the CORS headers, errors too; a widget that cannot read an
+error cannot explain it."""
 
 from collections.abc import Callable
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from widget_proxy.problems import Problem
@@ -19,9 +20,15 @@ _EXPOSED = "Retry-After"
 class BrowserGate:
     """ASGI middleware around the whole application, so that no error handler is outside of it."""
 
-    def __init__(self, app: ASGIApp, allows: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        allows: Callable[[str], bool],
+        own_origin: Callable[[Scope], str | None] = lambda scope: None,
+    ) -> None:
         self._app = app
         self._allows = allows
+        self._own_origin = own_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
@@ -29,7 +36,11 @@ class BrowserGate:
             return
         origins = [value for name, value in scope["headers"] if name == b"origin"]
         origin = origins[0].decode("latin-1") if len(origins) == 1 else None
-        if origin is None or not self._allows(origin):
+        own = self._own_origin(scope)
+        if not origins and own is not None and _is_from(own, scope):
+            origin = own
+            scope = {**scope, "headers": [*scope["headers"], (b"origin", own.encode("latin-1"))]}
+        if origin is None or not (origin == own or self._allows(origin)):
             detail = (
                 "The request names no Origin; it has to come from a page of an allowed website."
                 if origin is None
@@ -52,6 +63,14 @@ class BrowserGate:
             await send(message)
 
         await self._app(scope, receive, send_with_cors)
+
+
+def _is_from(own: str, scope: Scope) -> bool:
+    """Whether a page of `own` asks. Browsers put no `Origin` on a GET to the page's own server, but two other headers
+    that no script can write: `Sec-Fetch-Site`, and `Referer` where the first is missing, over plain HTTP."""
+    headers = Headers(scope=scope)
+    site = headers.get("Sec-Fetch-Site")
+    return site == "same-origin" if site is not None else headers.get("Referer", "").startswith(f"{own}/")
 
 
 async def _preflight(origin: str, send: Send) -> None:

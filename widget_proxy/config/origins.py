@@ -83,6 +83,29 @@ class OriginPattern:
         return self.text.replace("://*.", "://www.", 1)
 
 
+def check_origin(text: str) -> str:
+    """The origin of this address, as browsers write it. Raises `ValueError`, a sentence with the mend."""
+    matched = _ORIGIN.fullmatch(text.strip().lower().rstrip("/"))
+    if matched is None or int(matched["port"] or 1) > 65535:
+        raise ValueError(
+            f"{text!r} is not an origin. Write scheme and host, with a port only where it is unusual and without a "
+            "path, such as https://chat.example.com"
+        )
+    port = "" if matched["port"] in {None, str(_DEFAULT_PORTS[matched["scheme"]])} else f":{matched['port']}"
+    return f"{matched['scheme']}://{matched['host']}{port}"
+
+
+def is_address(host: str | None) -> bool:
+    """Whether `host` is an IP address or this very machine: nobody can point a name of theirs there."""
+    if is_loopback(host):
+        return True
+    try:
+        ipaddress.ip_address(host or "")
+    except ValueError:
+        return False
+    return True
+
+
 def check_upstream_url(url: str) -> str:
     """Upstream's address without a trailing slash. Raises `ValueError`, a sentence with the mend.
 

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from widget_proxy.config.file_types import CONTENT_TYPES, MOST_BYTES
-from widget_proxy.config.origins import OriginPattern, check_upstream_url, is_loopback
+from widget_proxy.config.origins import OriginPattern, check_origin, check_upstream_url, is_loopback
 from widget_proxy.pacing import Budget
 
 SITE_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -84,6 +84,7 @@ Extensions = Annotated[
     BeforeValidator(_extensions),
     Field(min_length=1),
 ]
+PublicUrl = Annotated[str, BeforeValidator(lambda value: check_origin(value) if isinstance(value, str) else value)]
 ShortText = Annotated[str, Field(max_length=300)]
 TextList = Annotated[tuple[ShortText, ...], Field(max_length=10)]
 
@@ -103,9 +104,10 @@ class ServerSettings(_Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
-    public_url: str | None = Field(
+    public_url: PublicUrl | None = Field(
         None,
-        description="The proxy's address as browsers see it, for the tag on its front page. Default: the request's.",
+        description="The proxy's address as browsers see it, such as `https://chat.example.com`, for its own pages. "
+        "Default: the request's; but the full-page chat, where that is a name, needs it.",
     )
     heartbeat_seconds: float = Field(
         15.0,
@@ -204,6 +206,17 @@ class RedisSettings(_Section):
         return url
 
 
+class PagesSettings(_Section):
+    """The proxy's own pages for people."""
+
+    front: bool = Field(True, description="Whether `/` shows the sites and builds their tags. It needs no password.")
+    chat: bool = Field(
+        True,
+        description="Whether `/sites/<name>/chat` is a page with nothing but the chat, for a link or a QR code, "
+        "on the proxy's own origin.",
+    )
+
+
 class Look(_Section):
     """How the widget looks where the page says nothing else."""
 
@@ -275,6 +288,7 @@ class Settings(_Section):
     upstream: UpstreamSettings = UpstreamSettings()
     pacing: PacingSettings = PacingSettings()
     redis: RedisSettings = RedisSettings()
+    pages: PagesSettings = PagesSettings()
     sites: dict[str, Site] = Field(min_length=1)
 
     @model_validator(mode="after")
