@@ -1,6 +1,6 @@
 // The chat's loader: <script src="https://chat.example.com/widget.js" data-site="shop" async></script>
 (() => {
-  const script = document.currentScript ?? document.querySelector('script[src$="/widget.js"][data-site]');
+  const script = document.currentScript ?? document.querySelector('script[src*="/widget"][data-site]');
   const base = new URL("widget/", script.src);
   const style = new CSSStyleSheet();
   style.replaceSync(`
@@ -38,6 +38,7 @@ svg { width: 26px; fill: none; stroke: currentColor; stroke-width: 2; stroke-lin
 
     connectedCallback() {
       const launcher = this.#launcher, label = this.getAttribute("button-text");
+      this.style.setProperty("--accent", this.getAttribute("accent"));
       launcher.replaceChildren(icon("M20 12a8 8 0 0 1-8 8H4l2-3A8 8 0 1 1 20 12zM9 12h0M12 12h0M15 12h0"), label ?? "");
       launcher.ariaLabel = label ?? "Chat with us";
       launcher.ariaHasPopup = "dialog";

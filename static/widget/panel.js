@@ -67,7 +67,7 @@ export class Panel {
     this.#root.adoptedStyleSheets = [this.#root.adoptedStyleSheets[0], sheet];
     Object.assign(this.#texts, site.texts);
     Object.assign(this.#limits, site.limits);
-    if (site.look) this.#host.style.setProperty("--accent", site.look.accent);
+    if (site.look) this.#host.style.setProperty("--accent", this.#host.getAttribute("accent") ?? site.look.accent);
     if (site instanceof Error) {
       this.#chat.notice = this.#texts.unavailable;
       console.warn(`chat-widget: ${site.detail ?? site.message}. Do the site's allowed_origins name ${location.origin}?`);
