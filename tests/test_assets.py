@@ -14,7 +14,7 @@ def test_what_is_served_is_found(name: str) -> None:
 
 def test_every_file_of_the_widget_has_a_route_and_nothing_else_has() -> None:
     paths = {route.path for route in widget_routes()}
-    assert {"/widget.js", "/widget/panel.js", "/widget/panel.css", "/front.css"} <= paths
+    assert {"/widget.js", "/widget/panel.js", "/widget/panel.css", "/pages/pages.css"} <= paths
     assert all(path.endswith((".js", ".css", ".svg")) for path in paths)
 
 

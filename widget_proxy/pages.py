@@ -1,47 +1,182 @@
-"""Pages for people: what runs here, and the tag to paste."""
+"""Pages for people: the sites with a tag to build and copy, and the chat as a page of its own."""
 
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import segno
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from widget_proxy import __version__
-from widget_proxy.assets import asset_directory
-from widget_proxy.config import Settings
+from widget_proxy.api import about
+from widget_proxy.assets import asset_directory, languages, widget_loader
+from widget_proxy.config import Look, Settings, Site
+from widget_proxy.own_origin import chat_origin, request_origin, shown_origin
+from widget_proxy.problems import Problem
 
 _HEADERS = {
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex",
+}
+
+# Each page names what it needs beyond this; nothing runs or styles that is not a file of ours.
+_POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    "require-trusted-types-for": "'script'",
+    "trusted-types": "'none'",
 }
 
 
 class Pages:
-    """The front page and the liveness probe."""
+    """The front page, the full-page chat, and the liveness probe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._templates = Environment(
             loader=FileSystemLoader(asset_directory("templates")), autoescape=True, undefined=StrictUndefined
         )
+        self._integrity = widget_loader().integrity
+        self._languages = languages()
 
     def routes(self) -> list[Route]:
-        """The routes of the pages."""
-        return [
-            Route("/", self.front, methods=["GET"]),
+        """The routes of the pages that are switched on. The chat's is there in any case: people may have its link."""
+        routes = [
             Route("/healthz", self.healthz, methods=["GET"]),
+            Route("/sites/{site}/chat", self.chat, methods=["GET"]),
+            Route("/sites/{site}/qr.svg", self.qr_code, methods=["GET"]),
         ]
+        if self._settings.pages.front:
+            routes += [
+                Route("/", self.front, methods=["GET"]),
+                Route("/sites/{site}/preview", self.preview, methods=["GET"]),
+            ]
+        return routes
 
     async def front(self, request: Request) -> Response:
-        """Which sites are served here, and the tag for each."""
-        base = self._settings.server.public_url or str(request.base_url).rstrip("/")
-        page = self._templates.get_template("front.html").render(
-            base=base.rstrip("/"), sites=list(self._settings.sites.values()), version=__version__
+        """The sites, and the tag of one of them to build and copy: the first, or `?site=`."""
+        sites = self._settings.sites
+        site = sites.get(request.query_params.get("site", next(iter(sites))))
+        if site is None:
+            return self._missing()
+        return self._page(
+            "front.html",
+            {"frame-src": "'self'"},
+            base=_origin(shown_origin(self._settings, request.scope)),
+            chat=self._chat_address(request, site),
+            chat_is_on=self._settings.pages.chat,
+            chosen=_chosen(site),
+            integrity=self._integrity,
+            languages=self._languages,
+            site=site,
+            sites=list(sites.values()),
+            standard=_standard(site),
         )
-        return HTMLResponse(page, headers=_HEADERS)
+
+    async def preview(self, request: Request) -> Response:
+        """An empty page with the real widget on it. It has no origin of its own (`sandbox`), may fetch nothing but
+        the widget's files, and answers what the widget asks by itself: nothing typed there is sent anywhere."""
+        site = self._settings.sites.get(request.path_params["site"])
+        if site is None:
+            return self._missing()
+        return self._page(
+            "preview.html",
+            {
+                "connect-src": f"{_origin(request_origin(request.scope))}/widget/",
+                "img-src": "'self' blob: data:",
+                "frame-ancestors": "'self'",
+                "sandbox": "allow-scripts allow-forms",  # without forms, no `submit` event
+            },
+            site=site,
+            about=about(site),
+        )
+
+    async def chat(self, request: Request) -> Response:
+        """The chat and nothing else, for a link or a QR code."""
+        site = self._settings.sites.get(request.path_params["site"])
+        if site is None or self._chat_address(request, site) is None:
+            return self._missing()
+        return self._page(
+            "chat.html",
+            {"connect-src": "'self'", "img-src": "'self' blob: data:"},
+            # Over plain HTTP to an address the gate knows this page by it.
+            {"Referrer-Policy": "same-origin"},
+            site=site,
+        )
+
+    async def qr_code(self, request: Request) -> Response:
+        """The full-page chat's address, to print and to scan."""
+        site = self._settings.sites.get(request.path_params["site"])
+        address = None if site is None else self._chat_address(request, site)
+        if address is None:
+            raise Problem("not_found", "There is no such chat page.")
+        drawn = io.BytesIO()
+        code = segno.make(address, error="m", micro=False)
+        code.save(drawn, kind="svg", scale=8, dark="#000", light="#fff", title=address, nl=False)
+        return Response(drawn.getvalue(), headers=_HEADERS, media_type="image/svg+xml")
 
     async def healthz(self, request: Request) -> Response:
         """Alive: the process answers. Nothing else is asked."""
         return JSONResponse({"status": "ok", "version": __version__}, headers={"Cache-Control": "no-store"})
+
+    def _chat_address(self, request: Request, site: Site) -> str | None:
+        origin = chat_origin(self._settings, request.scope)
+        return None if origin is None else f"{origin}/sites/{site.slug}/chat"
+
+    def _missing(self) -> Response:
+        return self._page("missing.html", status=404)
+
+    def _page(
+        self,
+        template: str,
+        policy: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        status: int = 200,
+        **values: Any,
+    ) -> Response:
+        text = self._templates.get_template(template).render(version=__version__, **values)
+        directives = "; ".join(f"{name} {value}" for name, value in (_POLICY | dict(policy or {})).items())
+        sent = _HEADERS | {"Content-Security-Policy": directives, "Referrer-Policy": "no-referrer"}
+        return HTMLResponse(text, status, {**sent, **(headers or {})})
+
+
+def _origin(origin: str | None) -> str:
+    if origin is None:
+        raise Problem("bad_request", "The request's Host is not one this server can have.")
+    return origin
+
+
+def _standard(site: Site) -> dict[str, str | list[str]]:
+    """What a tag without attributes makes of this site; the builder leaves these values out. The panel reads the
+    site's configuration when it opens, the launcher is drawn before anything is asked."""
+    return {
+        "position": "right",
+        "theme": "auto",
+        "accent": Look().accent,
+        "button-text": "",
+        "button-shape": "round",
+        "language": "",
+        "header-text": "",
+        "welcome-messages": list(site.texts.welcome_messages),
+        "starter-questions": list(site.texts.starter_questions),
+        "allow-attachments": "false",
+        "persistent-session": "true",
+    }
+
+
+def _chosen(site: Site) -> dict[str, str | list[str]]:
+    """What the builder begins with: the site's own look."""
+    return _standard(site) | {"position": site.look.position, "accent": site.look.accent.lower()}

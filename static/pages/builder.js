@@ -1,0 +1,96 @@
+// The front page: options to a tag, and to the preview. Attributes that say what the widget does anyway are left out.
+
+const form = document.getElementById("options");
+const view = document.getElementById("view");
+const frame = document.getElementById("preview");
+const told = document.getElementById("told");
+const shown = document.querySelector("#tag code");
+const { base, site, version, integrity } = form.dataset;
+const standard = JSON.parse(form.dataset.standard);
+
+const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
+
+/** What differs from the standard, as the attributes of the element. */
+function chosen() {
+  const values = new FormData(form), found = {};
+  for (const [name, usual] of Object.entries(standard)) {
+    const value = values.get(name);
+    const written = Array.isArray(usual) ? JSON.stringify(lines(value)) : (value ?? "false").trim();
+    if (written !== (Array.isArray(usual) ? JSON.stringify(usual) : usual)) found[name] = written;
+  }
+  return found;
+}
+
+/** An attribute as one writes it in HTML, in the quotes that need fewer escapes. */
+function written(name, value) {
+  const safe = value.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+  return safe.includes('"') ? `${name}='${safe.replaceAll("'", "&#39;")}'` : `${name}="${safe}"`;
+}
+
+function tag(attributes) {
+  const pinned = form.elements.integrity.checked;
+  const parts = [
+    `<script ${written("src", base + (pinned ? `/widget@${version}.js` : "/widget.js"))}`,
+    ...(pinned ? [`${written("integrity", integrity)} crossorigin`] : []),
+    ...Object.entries(attributes).map(([name, value]) => written(`data-${name}`, value)),
+  ];
+  parts.splice(1, 0, written("data-site", site));
+  const [first, second, ...others] = parts;
+  return [`${first} ${second}`, ...others].join("\n        ") + " async></script>";
+}
+
+function show() {
+  const attributes = chosen();
+  shown.textContent = tag(attributes);
+  document.getElementById("accent-code").value = form.elements.accent.value;
+  // It has no origin of its own that could be named.
+  frame.contentWindow.postMessage({ attributes: { ...attributes, site }, open: view.elements.view.value === "chat" }, "*");
+}
+
+let pause;
+form.addEventListener("input", ({ target }) => {
+  const side = target.closest("[data-view]")?.dataset.view;
+  if (side) view.elements.view.value = side;
+  told.textContent = "";
+  clearTimeout(pause);
+  pause = setTimeout(show, 120);
+});
+form.addEventListener("reset", () => setTimeout(show));
+view.addEventListener("input", show);
+for (const one of [form, view]) one.addEventListener("submit", (event) => event.preventDefault());
+
+addEventListener("message", ({ source, data }) => {
+  if (source === frame.contentWindow && data === "ready") show();
+});
+frame.src = frame.dataset.src;
+
+for (const option of form.querySelectorAll("[data-language]")) {
+  const name = new Intl.DisplayNames([option.value], { type: "language" }).of(option.value);
+  option.textContent = name.charAt(0).toLocaleUpperCase(option.value) + name.slice(1);
+  option.lang = option.value;
+}
+
+for (const button of document.querySelectorAll("[data-copies]")) {
+  const label = button.textContent, source = document.getElementById(button.dataset.copies);
+  let back;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const copied = await copy(source);
+    told.textContent = copied ? "Copied to the clipboard." : "Selected. Copy it with Ctrl+C, or ⌘C.";
+    if (!copied) return;
+    button.textContent = "Copied ✓";
+    clearTimeout(back);
+    back = setTimeout(() => { button.textContent = label; }, 2500);
+  });
+}
+
+/** Browsers give the clipboard to pages over HTTPS and on this very machine; else the text is selected for it. */
+async function copy(source) {
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    return true;
+  } catch {
+    getSelection().selectAllChildren(source);
+    return document.execCommand("copy");
+  }
+}
