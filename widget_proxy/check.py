@@ -31,18 +31,15 @@ async def check_sites(settings: Settings, origin: str | None = None) -> list[Che
     for site in settings.sites.values():
         url = settings.upstream_of(site)
         async with UpstreamClient(url, settings.upstream) as client:
-            results.append(await _check(client, site, origin or site.allowed_origins[0].example(), url))
+            asked = origin or site.allowed_origins[0].example()
+            if site.allows(asked) or (settings.pages.chat and asked == settings.server.public_url):
+                results.append(await _check(client, site, asked, url))
+            else:
+                results.append(_not_allowed(site, asked))
     return results
 
 
 async def _check(client: UpstreamClient, site: Site, origin: str, url: str) -> CheckResult:
-    if not site.allows(origin):
-        return CheckResult(
-            site.slug,
-            False,
-            f"{origin} is not an allowed origin of this site",
-            f"Add it to sites.{site.slug}.allowed_origins, or check with another --origin",
-        )
     try:
         started = await client.start(
             chatbot_id=str(site.chatbot_id),
@@ -54,6 +51,15 @@ async def _check(client: UpstreamClient, site: Site, origin: str, url: str) -> C
         return CheckResult(site.slug, False, *_explain(error, site, origin, url))
     token = "" if started.token else " (an older channel, without session tokens)"
     return CheckResult(site.slug, True, f"started a session with {started.chatbot_name!r} from {origin}{token}")
+
+
+def _not_allowed(site: Site, origin: str) -> CheckResult:
+    return CheckResult(
+        site.slug,
+        False,
+        f"{origin} is not an allowed origin of this site",
+        f"Add it to sites.{site.slug}.allowed_origins, or check with another --origin",
+    )
 
 
 def _explain(error: UpstreamError, site: Site, origin: str, url: str) -> tuple[str, str]:

@@ -39,30 +39,32 @@ function tag(attributes) {
   return [`${first} ${second}`, ...others].join("\n        ") + " async></script>";
 }
 
-function show() {
-  const attributes = chosen();
+/** The tag at once, so that what is copied is what was chosen; the preview when typing pauses. */
+let pause;
+function show(wait = 0) {
+  const attributes = chosen(), open = view.elements.view.value === "chat";
   shown.textContent = tag(attributes);
-  document.getElementById("accent-code").value = form.elements.accent.value;
-  // It has no origin of its own that could be named.
-  frame.contentWindow.postMessage({ attributes: { ...attributes, site }, open: view.elements.view.value === "chat" }, "*");
+  document.getElementById("accent-code").textContent = form.elements.accent.value;
+  clearTimeout(pause);
+  // The frame has no origin of its own that could be named.
+  pause = setTimeout(() => frame.contentWindow.postMessage({ attributes: { ...attributes, site }, open }, "*"), wait);
 }
 
-let pause;
 form.addEventListener("input", ({ target }) => {
   const side = target.closest("[data-view]")?.dataset.view;
   if (side) view.elements.view.value = side;
   told.textContent = "";
-  clearTimeout(pause);
-  pause = setTimeout(show, 120);
+  show(150);
 });
 form.addEventListener("reset", () => setTimeout(show));
-view.addEventListener("input", show);
+view.addEventListener("input", () => show());
 for (const one of [form, view]) one.addEventListener("submit", (event) => event.preventDefault());
 
 addEventListener("message", ({ source, data }) => {
   if (source === frame.contentWindow && data === "ready") show();
 });
 frame.src = frame.dataset.src;
+shown.textContent = tag(chosen());
 
 for (const option of form.querySelectorAll("[data-language]")) {
   const name = new Intl.DisplayNames([option.value], { type: "language" }).of(option.value);

@@ -1,0 +1,387 @@
+"""The pages in a real browser: a site's owner builds a tag, and a visitor uses the chat by its link."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, FrameLocator, Page, expect
+
+from tests.browser import Stage, Visitor, visiting
+from tests.servers import Proxy, running
+from widget_proxy import __version__
+
+VIOLATIONS = """window.violations = [];
+    addEventListener("securitypolicyviolation", event => violations.push(`${event.violatedDirective} ${event.blockedURI}`));"""
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Where pictures go: `WIDGET_PROXY_TEST_IMAGES=docs/images` renews those of the docs."""
+    return Path(os.environ.get("WIDGET_PROXY_TEST_IMAGES", tmp_path))
+
+
+@pytest.fixture
+def owner(browser: Browser, stage: Stage) -> Iterator[Visitor]:
+    """A site's owner on the front page. No policy may be violated, and nothing may go wrong unseen."""
+    with visiting(browser, stage, permissions=["clipboard-read", "clipboard-write"]) as owner:
+        owner.page.add_init_script(VIOLATIONS)
+        open_front(owner)
+        yield owner
+        for frame in owner.page.frames:
+            assert frame.evaluate("window.violations") == []
+        assert [line for line in owner.console if not line.startswith("log")] == []
+
+
+def open_front(owner: Visitor) -> None:
+    owner.page.goto(owner.stage.proxy.url)
+    preview(owner).locator("chat-widget .panel").wait_for()
+
+
+def preview(owner: Visitor) -> FrameLocator:
+    return owner.page.frame_locator("#preview")
+
+
+def tag(owner: Visitor) -> str:
+    text: str = owner.page.locator("#tag").inner_text()
+    return text
+
+
+def copied(owner: Visitor) -> str:
+    """What the button puts on the clipboard."""
+    owner.page.get_by_role("button", name="Copy", exact=True).click()
+    expect(owner.page.get_by_role("button", name="Copied")).to_be_visible()
+    text: str = owner.page.evaluate("navigator.clipboard.readText()")
+    return text
+
+
+def page_with(owner: Visitor, tag: str, policy: str | None = None) -> Page:
+    """Another tab, on a page of an allowed website with this tag on it."""
+    headers = {} if policy is None else {"Content-Security-Policy": policy}
+    owner.stage.workshop.pages["/tagged"] = (
+        headers,
+        f"<!doctype html><title>T</title><body><h1>Shop</h1>{tag}</body>",
+    )
+    page = owner.page.context.new_page()
+    page.goto(f"{owner.stage.workshop.url}/tagged")
+    return page
+
+
+def test_at_first_the_tag_says_only_what_the_site_needs(owner: Visitor, stage: Stage) -> None:
+    assert tag(owner) == (
+        f'<script src="{stage.proxy.url}/widget.js" data-site="shop"\n        data-accent="#1f5f5b" async></script>'
+    ), "the accent is the site's own; the launcher is drawn before that is known"
+
+
+OPTIONS = [
+    ("Left", 'data-position="left"', ("position", "left")),
+    ("Centre", 'data-position="center"', ("position", "center")),
+    ("Dark", 'data-theme="dark"', ("theme", "dark")),
+    ("Square", 'data-button-shape="square"', ("button-shape", "square")),
+    ("Visitors can attach files", 'data-allow-attachments="true"', ("allow-attachments", "true")),
+    ("A conversation goes on after a reload", 'data-persistent-session="false"', ("persistent-session", "false")),
+]
+
+
+def test_an_option_is_in_the_tag_and_in_the_preview(owner: Visitor) -> None:
+    widget, shown = preview(owner).locator("chat-widget"), owner.page.locator("#tag")
+    for option, written, attribute in OPTIONS:
+        owner.page.get_by_label(option, exact=True).click()
+        expect(shown).to_contain_text(written)
+        expect(widget).to_have_attribute(*attribute)
+        owner.page.get_by_role("button", name="Reset the options").click()
+        expect(shown).not_to_contain_text(written)
+        expect(widget).not_to_have_attribute(*attribute)
+
+
+def test_texts_are_in_the_tag_and_in_the_preview(owner: Visitor) -> None:
+    page = owner.page
+    page.get_by_label("Text").fill("Ask \"us\" & <i>'more'</i>")
+    expect(preview(owner).locator("chat-widget .launcher")).to_have_text("Ask \"us\" & <i>'more'</i>")
+    expect(page.get_by_label("Button", exact=True)).to_be_checked()
+    page.get_by_label("Heading").fill("Ask the workshop")
+    page.get_by_label("Welcome messages").fill("Hello!\n\n  It's us.  \n")
+    expect(page.get_by_label("Chat", exact=True)).to_be_checked()
+    page.get_by_label("Accent colour").fill("#7a1f5b")
+    expect(page.locator("#accent-code")).to_have_text("#7a1f5b")
+    expect(preview(owner).locator("chat-widget")).to_have_attribute("welcome-messages", '["Hello!","It\'s us."]')
+    expect(preview(owner).locator("chat-widget")).to_have_attribute("accent", "#7a1f5b")
+    written = tag(owner)
+    assert "data-button-text='Ask \"us\" &amp; &lt;i>&#39;more&#39;&lt;/i>'" in written
+    assert 'data-header-text="Ask the workshop"' in written
+    assert 'data-welcome-messages=\'["Hello!","It&#39;s us."]\'' in written
+    assert "starter-questions" not in written, "the site's own"
+    page.get_by_label("Starter questions").fill("")
+    expect(page.locator("#tag")).to_contain_text('data-starter-questions="[]"')
+
+
+def test_the_copied_tag_gives_the_widget_of_the_preview(owner: Visitor, stage: Stage) -> None:
+    owner.page.get_by_label("Left", exact=True).click()
+    owner.page.get_by_label("Text").fill("Ask \"us\" & <i>'more'</i>")
+    expect(owner.page.locator("#tag")).to_contain_text("button-text")
+    page = page_with(owner, copied(owner))
+    launcher = page.locator("chat-widget .launcher")
+    expect(launcher).to_have_text("Ask \"us\" & <i>'more'</i>")
+    expect(launcher).to_have_css("background-color", "rgb(31, 95, 91)")
+    box = launcher.bounding_box()
+    assert box is not None
+    assert box["x"] < 60
+    attributes = (
+        "one => Object.fromEntries([...one.attributes].filter(a => a.name !== 'style').map(a => [a.name, a.value]))"
+    )
+    shown = preview(owner).locator("chat-widget").evaluate(attributes)
+    assert page.locator("chat-widget").evaluate(attributes) == shown
+    launcher.click()
+    visitor = Visitor(page, stage)
+    visitor.say("What does it cost?")
+    expect(page.locator("[role=log] .bot").last).to_be_visible(timeout=15_000)
+    assert len(stage.upstream.requests("message")) == 1
+
+
+def test_a_pinned_tag_is_run_by_the_browser_and_only_as_it_is(owner: Visitor, stage: Stage) -> None:
+    owner.page.get_by_label("Pin this version (integrity)").check()
+    expect(owner.page.locator("#tag")).to_contain_text(f"/widget@{__version__}.js")
+    pinned = copied(owner)
+    assert re.search(r'integrity="sha384-[\w+/]{64}" crossorigin', pinned)
+    page = page_with(owner, pinned)
+    page.locator("chat-widget .launcher").click()
+    page.locator(".panel").wait_for()
+    broken = re.sub(r"sha384-.", lambda found: found[0][:-1] + ("B" if found[0][-1] == "A" else "A"), pinned)
+    page = page_with(owner, broken)
+    page.wait_for_load_state("networkidle")
+    assert page.locator("chat-widget").count() == 0
+    page = page_with(owner, pinned.replace(f"@{__version__}", "@0.0.1"))
+    page.wait_for_load_state("networkidle")
+    assert page.locator("chat-widget").count() == 0
+
+
+def test_a_pinned_loader_finds_itself_where_there_is_no_current_script(owner: Visitor, stage: Stage) -> None:
+    """As a module, or written by a tag manager."""
+    source = f"{stage.proxy.url}/widget@{__version__}.js"
+    page = page_with(owner, f'<script type="module" crossorigin src="{source}" data-site="shop"></script>')
+    page.locator("chat-widget .launcher").click()
+    page.locator(".panel").wait_for()
+
+
+def test_the_preview_answers_and_sends_nothing(owner: Visitor, stage: Stage) -> None:
+    chat = preview(owner)
+    chat.get_by_role("button", name="What does it cost?").click()
+    expect(chat.locator("[role=log] .bot", has_text="This is a preview")).to_be_visible(timeout=10_000)
+    expect(chat.locator("[role=log] strong")).to_have_text("your assistant")
+    chat.locator("textarea").fill("And now?")
+    chat.locator("textarea").press("Enter")
+    expect(chat.locator("[role=log] .bot")).to_have_count(2, timeout=10_000)
+    assert [one.url for one in owner.requests if "/v1/" in one.url] == []
+    assert stage.upstream.requests() == []
+    (frame,) = [one for one in owner.page.frames if one.url.endswith("/preview")]
+    assert frame.evaluate("self.origin") == "null"
+
+
+def test_the_preview_cannot_send_even_if_it_tries(owner: Visitor, stage: Stage) -> None:
+    (frame,) = [one for one in owner.page.frames if one.url.endswith("/preview")]
+    script = """url => new Promise(resolve => {
+        const request = new XMLHttpRequest();
+        request.onloadend = () => resolve(request.status);
+        request.open("POST", url);
+        request.send("{}");
+    })"""
+    assert frame.evaluate(script, f"{stage.proxy.url}/v1/sites/shop/sessions") == 0
+    assert [one for one in frame.evaluate("violations.splice(0)") if one.startswith("connect-src")]
+    owner.console.clear()
+
+
+def test_everything_works_by_keyboard(owner: Visitor) -> None:
+    page = owner.page
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the tag")).to_be_focused()
+    reached: list[str] = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        focused: str = page.evaluate("document.activeElement.name || document.activeElement.id || ''")
+        reached.append(focused)
+        if focused == "position":
+            page.keyboard.press("ArrowLeft")
+            page.keyboard.press("ArrowLeft")
+        if focused == "button-text":
+            page.keyboard.type("Hello")
+        if focused == "integrity":
+            page.keyboard.press("Space")
+        if focused == "preview":
+            page.locator("#copy").focus()  # what is in the frame is the widget's to test
+            break
+    order = ["theme", "accent", "position", "button-shape", "button-text", "header-text", "language"]
+    order += ["welcome-messages", "starter-questions", "allow-attachments", "persistent-session", "integrity"]
+    assert [name for name in reached if name in order] == order
+    assert "view" in reached
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Copied to the clipboard.")
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    assert text == tag(owner)
+    assert 'data-position="left"' in text
+    assert 'data-button-text="Hello"' in text
+    assert "integrity" in text
+
+
+def test_without_a_clipboard_the_tag_is_selected(owner: Visitor) -> None:
+    owner.page.evaluate(
+        "navigator.clipboard.writeText = () => Promise.reject(new Error()); document.execCommand = () => false"
+    )
+    owner.page.get_by_role("button", name="Copy", exact=True).click()
+    expect(owner.page.get_by_role("status")).to_contain_text("Ctrl+C")
+    assert owner.page.evaluate("getSelection().toString()").strip() == tag(owner).strip()
+
+
+def test_the_link_and_its_code_are_there(owner: Visitor, stage: Stage) -> None:
+    link = f"{stage.proxy.url}/sites/shop/chat"
+    expect(owner.page.get_by_role("link", name=link)).to_have_attribute("href", link)
+    code = owner.page.get_by_role("img", name=f"QR code of {link}")
+    assert code.evaluate("image => image.complete && image.naturalWidth > 100")
+    owner.page.get_by_role("button", name="Copy the link").click()
+    expect(owner.page.get_by_role("button", name="Copied")).to_be_visible()
+    assert owner.page.evaluate("navigator.clipboard.readText()") == link
+    with owner.page.expect_download() as download:
+        owner.page.get_by_role("link", name="Save the QR code").click()
+    assert download.value.suggested_filename == "chat-shop.svg"
+
+
+CONTRAST = """() => {
+    const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    const rgb = (...layers) => {
+        canvas.clearRect(0, 0, 1, 1);
+        for (const layer of layers) { canvas.fillStyle = layer; canvas.fillRect(0, 0, 1, 1); }
+        return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const luminance = (colour) => colour.map(one => one / 255)
+        .map(one => one <= .03928 ? one / 12.92 : ((one + .055) / 1.055) ** 2.4)
+        .reduce((sum, one, index) => sum + one * [.2126, .7152, .0722][index], 0);
+    const poor = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const text = walker.currentNode.data.trim(), element = walker.currentNode.parentElement;
+        if (!text || !element.checkVisibility() || ["SCRIPT", "NOSCRIPT", "OPTION"].includes(element.tagName)) continue;
+        const grounds = [];
+        for (let one = element; one; one = one.parentElement) grounds.unshift(getComputedStyle(one).backgroundColor);
+        const ground = rgb("white", ...grounds), colour = rgb("white", ...grounds, getComputedStyle(element).color);
+        const [light, dark] = [luminance(ground), luminance(colour)].sort((one, other) => other - one);
+        const ratio = (light + .05) / (dark + .05);
+        if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${text}`);
+    }
+    return poor;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "options"), [("", {}), ("-phone", PHONE)], ids=["desktop", "phone"])
+def test_the_front_page_fits_and_can_be_read(
+    browser: Browser,
+    stage: Stage,
+    images: Path,
+    tmp_path: Path,
+    scheme: str,
+    name: str,
+    options: dict[str, object],
+) -> None:
+    with visiting(browser, stage, color_scheme=scheme, **options) as owner:
+        open_front(owner)
+        assert owner.page.evaluate(CONTRAST) == []
+        width = owner.page.evaluate("innerWidth")
+        assert owner.page.evaluate("document.documentElement.scrollWidth") <= width
+        unlabelled = (
+            "[...document.querySelectorAll('input, select, textarea')].filter(one => !one.labels.length).length"
+        )
+        assert owner.page.evaluate(unlabelled) == 0
+        if name:
+            small = """[...document.querySelectorAll("button, select, textarea, .choice label, .check")]
+                .filter(one => one.checkVisibility() && one.getBoundingClientRect().height < 24).length"""
+            assert owner.page.evaluate(small) == 0
+        if (name, scheme) == ("", "light"):
+            owner.page.set_viewport_size({"width": 1280, "height": 1180})
+            owner.page.screenshot(path=images / "builder.png", animations="disabled")
+        else:
+            owner.page.screenshot(path=tmp_path / "builder.png", animations="disabled", full_page=True)
+
+
+# The full-page chat
+
+
+@pytest.fixture
+def linked(browser: Browser, stage: Stage) -> Iterator[Visitor]:
+    """A visitor who followed the link."""
+    with visiting(browser, stage) as visitor:
+        follow(visitor)
+        yield visitor
+        assert visitor.page.evaluate("violations") == []
+        assert [line for line in visitor.console if not line.startswith("log")] == []
+
+
+def follow(visitor: Visitor) -> None:
+    visitor.page.add_init_script(VIOLATIONS)
+    visitor.page.goto(f"{visitor.stage.proxy.url}/sites/shop/chat")
+    visitor.page.locator(".panel").wait_for()
+
+
+def test_whoever_has_the_link_can_ask_and_is_answered(linked: Visitor, stage: Stage) -> None:
+    assert linked.page.title() == "Ask Nordlicht"
+    linked.say("What can you do?")
+    expect(linked.page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
+    (start,) = stage.upstream.requests("start")
+    assert start["headers"]["origin"] == stage.proxy.url, "upstream learns where the visitor really is"
+    assert start["body"]["page_context"]["page_url"] == f"{stage.proxy.url}/sites/shop/chat"
+    linked.page.reload()
+    expect(linked.page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
+    assert len(stage.upstream.requests("start")) == 1, "one conversation"
+
+
+def test_the_chat_page_works_by_keyboard(linked: Visitor) -> None:
+    expect(linked.page.locator("textarea")).to_be_focused()
+    linked.page.keyboard.type("What can you do?")
+    linked.page.keyboard.press("Enter")
+    expect(linked.page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "options"), [("", {}), ("-phone", PHONE)], ids=["desktop", "phone"])
+def test_the_chat_page_fits(
+    browser: Browser,
+    stage: Stage,
+    images: Path,
+    tmp_path: Path,
+    scheme: str,
+    name: str,
+    options: dict[str, object],
+) -> None:
+    with visiting(browser, stage, color_scheme=scheme, **options) as visitor:
+        follow(visitor)
+        visitor.say("What can you do?")
+        expect(visitor.page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
+        box = visitor.page.locator(".panel").bounding_box()
+        assert box is not None
+        width, height = visitor.page.evaluate("[innerWidth, innerHeight]")
+        if name:
+            assert box == {"x": 0, "y": 0, "width": 390, "height": 844}
+        else:
+            assert abs(box["x"] + box["width"] / 2 - width / 2) <= 1, "in the middle"
+            assert box["y"] >= 0
+            assert box["y"] + box["height"] <= height
+        assert visitor.page.evaluate("document.documentElement.scrollHeight") <= height
+        directory = images if (name, scheme) == ("", "light") else tmp_path
+        visitor.page.screenshot(path=directory / "chat-page.png", animations="disabled")
+
+
+def test_switched_off_there_is_nothing(browser: Browser, stage: Stage, tmp_path: Path) -> None:
+    off = Proxy(
+        stage.upstream.url,
+        tmp_path / "proxy.log",
+        WIDGET_PROXY_PAGES__FRONT="false",
+        WIDGET_PROXY_PAGES__CHAT="false",
+    )
+    with running(off), visiting(browser, stage) as visitor:
+        response = visitor.page.goto(off.url)
+        assert response is not None
+        assert response.status == 404
+        response = visitor.page.goto(f"{off.url}/sites/shop/chat")
+        assert response is not None
+        assert response.status == 404
+        expect(visitor.page.get_by_role("heading", name="There is no chat here")).to_be_visible()
