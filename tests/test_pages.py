@@ -297,6 +297,7 @@ def test_the_chat_page_may_use_its_site_as_browsers_ask() -> None:
         {"sec_fetch_site": "same-site"},
         {"sec_fetch_site": "none"},
         {"sec_fetch_site": "cross-site", "referer": f"{PUBLIC}/"},
+        {"sec_fetch_site": "same-site", "referer": f"{PUBLIC}/"},
         {"referer": "https://evil.example/https://chat.example.com/"},
         {"referer": f"{PUBLIC}.evil.example/"},
         {"origin": "null"},
@@ -317,6 +318,19 @@ def test_a_name_that_only_the_request_knows_is_not_trusted() -> None:
     assert rebound.get("/sites/shop/chat").status_code == 404
     assert rebound.get("/sites/shop/qr.svg").status_code == 404
     assert "server.public_url" in rebound.get("/").text
+
+
+def test_a_name_that_is_not_the_public_one_gets_nothing_by_being_asked_by_it() -> None:
+    rebound = client("evil.example", scheme="https", server={"public_url": PUBLIC})
+    assert ask(rebound, sec_fetch_site="same-origin") == 403
+    assert ask(rebound, sec_fetch_site="same-origin", referer="https://evil.example/") == 403
+    assert ask(rebound, origin="https://evil.example") == 403
+
+
+def test_a_front_server_may_keep_the_public_name_to_itself() -> None:
+    behind = client("127.0.0.1:8080", server={"public_url": PUBLIC})
+    assert ask(behind, sec_fetch_site="same-origin", referer=f"{PUBLIC}/sites/shop/chat") == 200
+    assert behind.get("/sites/shop/chat").status_code == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "192.168.1.20", "[::1]:8080"])

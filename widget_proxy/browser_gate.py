@@ -3,6 +3,7 @@ else does, and every answer to an allowed origin carries the CORS headers, error
 error cannot explain it."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -67,10 +68,15 @@ class BrowserGate:
 
 def _is_from(own: str, scope: Scope) -> bool:
     """Whether a page of `own` asks. Browsers put no `Origin` on a GET to the page's own server, but two other headers
-    that no script can write: `Sec-Fetch-Site`, and `Referer` where the first is missing, over plain HTTP."""
+    that no script can write. `Referer` names the page. `Sec-Fetch-Site` says only that it is of the server it asks,
+    whatever that is called there: a name somebody else pointed here is not ours."""
     headers = Headers(scope=scope)
     site = headers.get("Sec-Fetch-Site")
-    return site == "same-origin" if site is not None else headers.get("Referer", "").startswith(f"{own}/")
+    if site not in {None, "same-origin"}:
+        return False
+    if headers.get("Referer", "").startswith(f"{own}/"):
+        return True
+    return site is not None and headers.get("Host", "").lower() == urlsplit(own).netloc
 
 
 async def _preflight(origin: str, send: Send) -> None:

@@ -111,7 +111,7 @@ class Pages:
         return self._page(
             "chat.html",
             {"connect-src": "'self'", "img-src": "'self' blob: data:"},
-            # Over plain HTTP to an address the gate knows this page by it.
+            # The gate knows this page by it.
             {"Referrer-Policy": "same-origin"},
             site=site,
         )
