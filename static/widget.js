@@ -1,6 +1,6 @@
 // The chat's loader: <script src="https://chat.example.com/widget.js" data-site="shop" async></script>
 (() => {
-  const script = document.currentScript ?? document.querySelector('script[src*="/widget"][data-site]');
+  const script = /** @type {HTMLScriptElement} */ (document.currentScript ?? document.querySelector('script[src*="/widget"][data-site]'));
   const base = new URL("widget/", script.src);
   const style = new CSSStyleSheet();
   style.replaceSync(`
@@ -64,7 +64,7 @@ svg { width: 26px; fill: none; stroke: currentColor; stroke-width: 2; stroke-lin
         this.unread = false;
         this.#launcher.hidden = true;
         storage("setItem", this.#key, 1);
-      } catch (error) {
+      } catch (/** @type {any} */ error) {
         console.warn(`chat-widget: ${error.message}. A Content-Security-Policy has to name ${base.origin} in script-src and connect-src.`);
       }
     }
@@ -82,7 +82,7 @@ svg { width: 26px; fill: none; stroke: currentColor; stroke-width: 2; stroke-lin
 
     #load() {
       // A failure may be kept under its address.
-      return this.#module ??= import(new URL("panel.js" + "?".repeat(this.#failures), base)).catch((error) => {
+      return this.#module ??= import(base + "panel.js" + "?".repeat(this.#failures)).catch((error) => {
         this.#module = null;
         this.#failures++;
         throw error;

@@ -7,7 +7,11 @@ const OVER = { session_ended: "ended", session_expired: "expired", handle_invali
 const PATIENCE = 40_000;
 
 export class Chat {
-  #handle; #cursor; #open; #away; #grace; #tabs; #attempt; #heard; #skip; #told; #sending; #linked;
+  transcript = new Transcript();
+  awaited = new Map();
+  #handle; #cursor; #open; #away; #grace; #tabs; #attempt; #heard; #skip; #linked;
+  #told = new Map();
+  #sending = new Set();
   #queue = Promise.resolve();
   #leave = Object.assign(new AbortController(), { capture: true });
 
@@ -15,7 +19,9 @@ export class Chat {
     this.site = `${origin}/v1/sites/${site}`;
     this.api = `${origin}/v1/session/`;
     this.name = `chat-widget:${origin}:${site}`;
-    Object.assign(this, { context, onchange, background });
+    this.context = context;
+    this.onchange = onchange;
+    this.background = background;
     this.#begin();
     this.#recall(true);
     const on = (types, listener) => types.split(" ").forEach((type) => addEventListener(type, listener, this.#leave));
@@ -43,10 +49,15 @@ export class Chat {
     }));
   }
 
+  /** @param {Item} item */
   retry(item) {
     if (item.state === "not_sent") return this.#deliver(item);
-    if (item.state === "unknown") return this.#deliver(item, item.again++);
-    this.#keep(item, item.state, item.retried = true);
+    if (item.state === "unknown") {
+      item.again++;
+      return this.#deliver(item);
+    }
+    item.retried = true;
+    this.#keep(item);
     this.send(item.content);
   }
 
@@ -115,6 +126,7 @@ export class Chat {
     else this.awaited.set(task, news?.content ?? "");
   }
 
+  /** @param {Item} item */
   #deliver(item) {
     const { transcript } = this, post = () => this.#post(item, transcript);
     item.state = "sending";
@@ -142,7 +154,7 @@ export class Chat {
       fate = { state: "sent", task, time };
       this.#await(task);
       this.notice = "";
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (transcript !== this.transcript) return;
       const unknown = begun && error.fate !== "not_sent" && !(error.status < 500);
       fate = { state: unknown ? "unknown" : "not_sent", detail: error.detail };
@@ -162,10 +174,11 @@ export class Chat {
       },
     });
     if (response.ok) return body ? response.json() : response;
-    const wait = response.headers.get("Retry-After") * 1000;
+    const wait = Number(response.headers.get("Retry-After")) * 1000;
     throw Object.assign(new Error(), { status: response.status, wait }, await response.json().catch(() => {}));
   }
 
+  /** @param {Fault} fault */
   #refused({ code, detail }) {
     if (OVER[code]) this.#end(OVER[code]);
     else this.notice = detail ?? this.notice;
@@ -180,7 +193,10 @@ export class Chat {
 
   #wake() {
     clearTimeout(this.#grace);
-    if (document.hidden) return this.#grace = setTimeout(() => this.#follow(this.#away = true), 60_000);
+    if (document.hidden) return this.#grace = setTimeout(() => {
+      this.#away = true;
+      this.#follow();
+    }, 60_000);
     this.#away = false;
     this.#recall();
     this.#tabs?.hello();
@@ -199,6 +215,7 @@ export class Chat {
     this.#tabs?.want(wanted);
   }
 
+  /** @param {Told} told */
   hear({ events, all, cursor, connection }) {
     if (all || this.#cursor != null) this.#cursor = cursor ?? "";
     this.#hold(connection);
@@ -257,7 +274,7 @@ export class Chat {
         const feed = parser((event) => attempt.aborted || this.#received(event), (told) => { retry = told; });
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
         for (let read; !(read = await reader.read()).done; feed(read.value)) this.#heard = Date.now();
-      } catch (error) {
+      } catch (/** @type {any} */ error) {
         least = error.wait || 0;
         // Anything else may pass: a gateway in the middle of a deploy says what it likes.
         if (OVER[error.code]) {
@@ -281,6 +298,7 @@ export class Chat {
     this.#take(came);
   }
 
+  /** @param {Came} came */
   #take({ event, news }) {
     const { task, key = task ?? event } = news;
     let message;
@@ -311,9 +329,9 @@ export function parser(onevent, onretry) {
   let rest = "", event = {};
   return (text) => {
     const lines = (rest + text).split(/\r?\n/);
-    rest = lines.pop();
+    rest = lines.pop() ?? "";
     for (const line of lines) {
-      const [, field, value] = /^([^:]*):? ?(.*)/.exec(line);
+      const [, field, value] = /^([^:]*):? ?(.*)/.exec(line) ?? [];
       if (!line) {
         if ("data" in event) onevent({ event: "message", ...event });
         event = {};

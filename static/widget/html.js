@@ -4,6 +4,7 @@ const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', nbsp: "\u00a0" };
 const decode = (text) => text.replace(/&(\w+);/g, (whole, name) => ENTITIES[name] ?? whole);
 
 export function build(html) {
+  /** @type {any[]} */
   const open = [document.createDocumentFragment()];
   for (const [whole, closing, tag, attributes] of html.matchAll(/<(\/?)(\w+)((?: [a-z]+="[^"]*")*)>|[^<]+|</g)) {
     if (!/^(p|br|hr|h[1-6]|strong|em|s|code|pre|blockquote|[uo]l|li|t(able|head|body|[rhd])|a)$/.test(tag)) open.at(-1).append(decode(whole));

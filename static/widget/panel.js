@@ -28,6 +28,7 @@ export class Panel {
   #nodes = new Map();
   #leave = new AbortController();
 
+  /** @param {Host} host */
   constructor(host, root, origin, icon) {
     this.#host = host;
     this.#root = root;
@@ -68,13 +69,14 @@ export class Panel {
     Object.assign(this.#texts, site.texts);
     Object.assign(this.#limits, site.limits);
     if (site.look) this.#host.style.setProperty("--accent", this.#host.getAttribute("accent") ?? site.look.accent);
-    if (site instanceof Error) {
+    if (!site.limits) {
       this.#chat.notice = this.#texts.unavailable;
       console.warn(`chat-widget: ${site.detail ?? site.message}. Do the site's allowed_origins name ${location.origin}?`);
     }
     this.#draw(site);
   }
 
+  /** @param {Site} site */
   #draw({ title = "Chat", texts: { welcome_messages = [], starter_questions = [] } = {} }) {
     const t = this.#texts, icon = this.#icon;
     const on = (target, type, listener) => (target.addEventListener(type, listener, this.#leave), target);
@@ -146,6 +148,7 @@ export class Panel {
 
   #toEnd() { this.log.scrollTop = this.log.scrollHeight; }
 
+  /** @param {Change} news */
   #changed({ own, message }) {
     if (!this.#frame) return;
     const { scrollHeight, scrollTop, clientHeight } = this.log; // who reads further up is left there
@@ -157,7 +160,9 @@ export class Panel {
   #render() {
     const chat = this.#chat, { items } = chat.transcript, nodes = this.#nodes;
     for (const [item, node] of nodes) {
-      if (!items.includes(item)) nodes.delete(item, node.remove());
+      if (items.includes(item)) continue;
+      nodes.delete(item);
+      node.remove();
     }
     items.forEach((item, position) => {
       const node = nodes.get(item) ?? this.#node(item);
@@ -175,6 +180,7 @@ export class Panel {
     this.status.textContent = this.#texts[chat.connection] ?? chat.notice;
   }
 
+  /** @param {Item} item */
   #node({ own, role, content, html, attachments = [] }) {
     const mine = role === "user";
     return make("div", { className: "item" },
@@ -184,6 +190,7 @@ export class Panel {
       ...(own ? [make("div", { className: "fate" })] : []));
   }
 
+  /** @param {Item} item */
   #fate(item, line) {
     const { state, retried } = item, t = this.#texts, replied = this.#chat.transcript.hasOutcome(item), checking = state === "unknown" && this.#chat.checking(item);
     const told = { not_sent: item.detail ?? t.notSent, unknown: checking ? t.checking : t.unknown, failed: !replied && item.detail, timeout: !replied && item.detail }[state];

@@ -38,8 +38,12 @@ export class Tabs {
 
   async #queue(how) {
     this.#turn?.abort();
-    const turn = this.#turn = new AbortController(), { signal } = turn;
-    const lead = () => signal.aborted || this.chat.lead(signal, turn.leads = true);
+    const turn = this.#turn = Object.assign(new AbortController(), { leads: false }), { signal } = turn;
+    const lead = () => {
+      if (signal.aborted) return;
+      turn.leads = true;
+      return this.chat.lead(signal);
+    };
     if (!how) this.hello();
     try {
       await (locks ? locks.request(this.name, how ?? { signal }, lead) : lead());

@@ -1,7 +1,7 @@
 // What is shown, in which order, and nothing twice.
 
 export class Transcript {
-  items = [];
+  /** @type {Item[]} */ items = [];
   #known = new Set();
 
   // The server's moment of what is known; a message sent now cannot be older.
@@ -18,6 +18,7 @@ export class Transcript {
 
   remove(item) { this.items = this.items.filter((one) => one !== item); }
 
+  /** @param {Message} message */
   add(message) {
     const { key, role, content, created_at: time, task = key } = message, mine = role === "user";
     if (this.#known.has(key) || (!mine && this.#known.has(task))) return false;
@@ -32,11 +33,13 @@ export class Transcript {
     return this.#insert({ ...message, time });
   }
 
+  /** @param {News} news */
   done({ task, status, detail }) {
     const own = this.items.find((one) => one.own && one.task === task);
     if (own && status !== "complete") return Object.assign(own, { state: status, detail });
   }
 
+  /** @param {Item} item */
   hasOutcome(item) {
     const next = this.items[this.items.indexOf(item) + 1];
     return this.#known.has(item.task) || (next && next.role !== "user");
