@@ -1,5 +1,6 @@
-# Sourced by the scripts beside it: makes .venv with the locked packages of "$1" and this checkout in it.
-# Nothing is done where that has been done already.
+# Sourced by the scripts beside it. Nothing is done where that has been done already.
+
+# Makes .venv with the locked packages of "$1" and this checkout in it.
 
 environment() {
     lock=$1
@@ -30,5 +31,15 @@ environment() {
     echo "Installing the packages of $lock ..."
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+    touch "$stamp"
+}
+
+# Makes node_modules with the packages of package-lock.json: what checks the widget, and nothing of what serves it.
+node_environment() {
+    stamp=node_modules/.installed-$(cat package-lock.json package.json .npmrc | cksum | tr ' ' -)
+    [ -f "$stamp" ] && return
+
+    echo "Installing the packages of package-lock.json ..."
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
     touch "$stamp"
 }

@@ -15,8 +15,8 @@ function chosen() {
   const values = new FormData(form), found = {};
   for (const [name, usual] of Object.entries(standard)) {
     const value = values.get(name);
-    const written = Array.isArray(usual) ? JSON.stringify(lines(value)) : (value ?? "false").trim();
-    if (written !== (Array.isArray(usual) ? JSON.stringify(usual) : usual)) found[name] = written;
+    const given = Array.isArray(usual) ? JSON.stringify(lines(value)) : (value ?? "false").trim();
+    if (given !== (Array.isArray(usual) ? JSON.stringify(usual) : usual)) found[name] = given;
   }
   return found;
 }
