@@ -1,9 +1,14 @@
 """The benchmarks' own counting can fail."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
+from playwright.sync_api import Browser
+
+from benchmarks import page_cost
 from benchmarks.poll_discipline import shortest_gaps
 from benchmarks.verdict import UNSAVED, Noted, Verdict, judge
+from tests.browser import Stage, visiting
 
 
 def row(role: str, second: int, content: str, **more: Any) -> dict[str, Any]:
@@ -63,3 +68,23 @@ def test_the_shortest_gap_of_each_session_is_found() -> None:
         {"session": "a", "at": 5},
     ]
     assert shortest_gaps(asked) == [2]
+
+
+def test_what_a_page_is_sent_and_does_is_counted(browser: Browser, stage: Stage) -> None:
+    script = """addEventListener("load", () => setTimeout(() => {
+        for (let end = performance.now() + 120, steps = 0; performance.now() < end || steps < 1e6; steps++);
+        document.body.prepend(Object.assign(document.createElement("div"), {style: "height: 300px"}));
+    }, 300))"""
+    page = f'<body><p style="height: 400px">Text<script src="{stage.proxy.url}/widget.js"></script><script>{script}</script>'
+    stage.workshop.pages["/costly"] = ({}, page)
+    with visiting(browser, stage) as visitor:
+        debugger = visitor.page.context.new_cdp_session(visitor.page)
+        costs = page_cost.Costs(debugger, {urlsplit(stage.workshop.url).netloc})
+        visitor.page.add_init_script(page_cost.OBSERVE)
+        visitor.page.goto(f"{stage.workshop.url}/costly")
+        page_cost.wait_for(debugger, "observed.long.length && observed.shift > 0.1")
+        cost = costs.so_far()
+    assert cost["requests"] == 1
+    assert 1.5 < cost["kilobytes"] < 5, "of the loader, gzipped, with its headers"
+    assert cost["script_ms"] > 10
+    assert cost["longest_task_ms"] >= 100
