@@ -13,7 +13,12 @@ from starlette.routing import Route
 from widget_proxy import __version__
 from widget_proxy.problems import Problem
 
-_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+}
 
 _CACHE = "public, max-age=300, stale-while-revalidate=86400"
 _CACHE_FOR_EVER = "public, max-age=31536000, immutable"
@@ -82,7 +87,7 @@ def languages() -> list[str]:
 
 
 def widget_routes() -> list[Route]:
-    """A route for each file in `static/`: `/widget.js` and the modules under `/widget/`; and the loader once more,
+    """A route for each file in `static/`, the modules and languages under `/widget/`; and the loader once more,
     under an address with its version in it, which is never another file."""
     directory = asset_directory("static")
     routes = []
