@@ -490,8 +490,8 @@ def test_two_first_messages_at_once_begin_one_conversation(window: Window, stage
 def test_a_conversation_renewed_in_one_tab_is_new_in_the_others(window: Window, stage: Stage) -> None:
     first, second = window.conversation(2)
     second.page.locator("textarea").fill("half a sentence")
-    first.page.get_by_role("button", name="New chat").click()
-    first.page.get_by_role("button", name="Start new").click()
+    first.page.locator("button.icon").nth(0).click()
+    first.page.locator(".bar:not([hidden]) .solid").click()
     expect(second.page.locator(".item")).to_have_count(0)
     expect(second.page.locator("textarea")).to_have_value("half a sentence")
     second.until(lambda: window.open_streams == 0)
@@ -513,7 +513,7 @@ def test_a_conversation_that_is_over_is_over_in_every_tab(
         expect(tab.page.get_by_text(told)).to_be_visible(timeout=10_000)
         assert len(tab.lines()) == 2
     first.until(lambda: window.open_streams == 0)
-    first.page.get_by_role("button", name="Start new").last.click()
+    first.page.locator(".bar:not([hidden]) .solid").last.click()
     expect(second.page.locator("textarea")).to_be_visible()
 
 

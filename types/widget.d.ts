@@ -1,28 +1,13 @@
 // What passes between the widget's modules, for `tsc` alone: nothing of this is served.
 
-/** The element, as its panel sees it. */
-interface Host extends HTMLElement {
-  pageContext?: object;
-  unread: boolean;
-  close(): void;
-}
-
-/** What `GET /v1/sites/{site}` says. */
-interface Site {
-  title?: string;
-  texts?: Record<string, string> & { welcome_messages?: string[]; starter_questions?: string[] };
-  look?: { accent: string };
-  limits?: { message_characters: number; page_context_bytes: number };
-}
-
 /** A message as the stream brings it. */
 interface Message {
   key: string;
-  role: "user" | "assistant";
+  role: "user" | "assistant" | "system";
   content: string;
   html?: string;
   created_at: string;
-  attachments?: { name: string }[];
+  attachments?: { id?: string; name: string }[];
   task?: string;
 }
 
@@ -37,9 +22,10 @@ interface Item extends Partial<Omit<Message, "content">> {
   state: State;
   again: number;
   since: number;
-  after: string;
   detail?: string;
   retried?: boolean;
+  context?: object;
+  after?: string;
 }
 
 /** What stands in an event of the stream, whichever it is. */
@@ -77,4 +63,5 @@ interface Fault {
 interface Change {
   own?: Item;
   message?: Message;
+  live?: boolean;
 }

@@ -1,10 +1,8 @@
 // The front page: options to a tag, and to the preview. Attributes that say what the widget does anyway are left out.
 
-const form = document.getElementById("options");
-const view = document.getElementById("view");
-const frame = document.getElementById("preview");
-const told = document.getElementById("told");
-const shown = document.querySelector("#tag code");
+/** @type {(selector: string) => any} */
+const find = (selector) => document.querySelector(selector);
+const form = find("#options"), view = find("#view"), frame = find("#preview"), told = find("#told"), shown = find("#tag code");
 const { base, site, version, integrity } = form.dataset;
 const standard = JSON.parse(form.dataset.standard);
 
@@ -14,9 +12,9 @@ const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boole
 function chosen() {
   const values = new FormData(form), found = {};
   for (const [name, usual] of Object.entries(standard)) {
-    const value = values.get(name);
-    const given = Array.isArray(usual) ? JSON.stringify(lines(value)) : (value ?? "false").trim();
-    if (given !== (Array.isArray(usual) ? JSON.stringify(usual) : usual)) found[name] = given;
+    const value = `${values.get(name) ?? "false"}`;
+    const now = Array.isArray(usual) ? JSON.stringify(lines(value)) : value.trim();
+    if (now !== (Array.isArray(usual) ? JSON.stringify(usual) : usual)) found[name] = now;
   }
   return found;
 }
@@ -44,13 +42,13 @@ let pause;
 function show(wait = 0) {
   const attributes = chosen(), open = view.elements.view.value === "chat";
   shown.textContent = tag(attributes);
-  document.getElementById("accent-code").textContent = form.elements.accent.value;
+  find("#accent-code").textContent = form.elements.accent.value;
   clearTimeout(pause);
   // The frame has no origin of its own that could be named.
   pause = setTimeout(() => frame.contentWindow.postMessage({ attributes: { ...attributes, site }, open }, "*"), wait);
 }
 
-form.addEventListener("input", ({ target }) => {
+form.addEventListener("input", (/** @type {any} */ { target }) => {
   const side = target.closest("[data-view]")?.dataset.view;
   if (side) view.elements.view.value = side;
   told.textContent = "";
@@ -67,13 +65,13 @@ frame.src = frame.dataset.src;
 shown.textContent = tag(chosen());
 
 for (const option of form.querySelectorAll("[data-language]")) {
-  const name = new Intl.DisplayNames([option.value], { type: "language" }).of(option.value);
+  const name = new Intl.DisplayNames([option.value], { type: "language" }).of(option.value) ?? option.value;
   option.textContent = name.charAt(0).toLocaleUpperCase(option.value) + name.slice(1);
   option.lang = option.value;
 }
 
-for (const button of document.querySelectorAll("[data-copies]")) {
-  const label = button.textContent, source = document.getElementById(button.dataset.copies);
+for (const button of /** @type {NodeListOf<any>} */ (document.querySelectorAll("[data-copies]"))) {
+  const label = button.textContent, source = find(`#${button.dataset.copies}`);
   let back;
   button.hidden = false;
   button.addEventListener("click", async () => {
@@ -92,7 +90,7 @@ async function copy(source) {
     await navigator.clipboard.writeText(source.textContent);
     return true;
   } catch {
-    getSelection().selectAllChildren(source);
+    getSelection()?.selectAllChildren(source);
     return document.execCommand("copy");
   }
 }

@@ -1,10 +1,6 @@
-// The full-page chat. In mode="kiosk" the widget opens by itself and fills its place; one that does not know it is helped.
-const chat = document.querySelector("chat-widget");
-const main = document.querySelector("main");
+// The full-page chat: the widget opens by itself, and the page is there for nothing else, so the field has the focus.
+const chat = /** @type {any} */ (document.querySelector("chat-widget"));
+const main = /** @type {HTMLElement} */ (document.querySelector("main"));
 main.style.setProperty("--accent", chat.getAttribute("accent"));
 
-customElements.whenDefined("chat-widget").then(() => {
-  if ("mode" in chat) return;
-  main.classList.add("panelled");
-  chat.open();
-});
+customElements.whenDefined("chat-widget").then(() => chat.open());

@@ -1,12 +1,12 @@
 // The preview's page: puts the real widget where the builder says, and answers in the server's place.
 
-const about = JSON.parse(document.getElementById("about").textContent);
+const about = JSON.parse(document.getElementById("about")?.textContent ?? "");
 const answer = "This is a preview, and nothing was sent. On your website, **your assistant** answers here.";
 const html = "<p>This is a preview, and nothing was sent. On your website, <strong>your assistant</strong> answers here.</p>";
 const load = fetch;
 let element, tell, number = 0;
 
-self.fetch = async (address, options = {}) => {
+self.fetch = async (/** @type {any} */ address, options = {}) => {
   const { pathname } = new URL(address, location.href);
   if (!pathname.startsWith("/v1/")) return load(address, options);
   const now = new Date().toISOString();
@@ -42,7 +42,7 @@ function stream(signal) {
 
 addEventListener("message", async ({ source, data: { attributes, open } }) => {
   if (source !== parent) return;
-  const fresh = document.createElement("chat-widget");
+  const fresh = /** @type {any} */ (document.createElement("chat-widget"));
   for (const [name, value] of Object.entries(attributes)) fresh.setAttribute(name, value);
   element?.remove();
   element = fresh;

@@ -1,34 +1,47 @@
 // The conversation, without its looks. What and why: docs/widget.md, "Inside".
 
-import { Tabs, locks, storage } from "./tabs.js";
+import { Tabs } from "./tabs.js";
 import { Transcript } from "./transcript.js";
 
 const OVER = { session_ended: "ended", session_expired: "expired", handle_invalid: "expired" };
 const PATIENCE = 40_000;
 
 export class Chat {
+  context; onchange; emit; background; user; name; minutes;
   transcript = new Transcript();
   awaited = new Map();
-  #handle; #cursor; #open; #away; #grace; #tabs; #attempt; #heard; #skip; #linked;
+  #handle; #cursor; #live; #open; #away; #grace; #tabs; #attempt; #heard; #skip; #linked;
+  #storage = {};
   #told = new Map();
   #sending = new Set();
   #queue = Promise.resolve();
   #leave = Object.assign(new AbortController(), { capture: true });
 
-  constructor(origin, site, context, onchange, background) {
+  constructor(options) {
+    const { origin, site, user, keep } = Object.assign(this, options);
     this.site = `${origin}/v1/sites/${site}`;
     this.api = `${origin}/v1/session/`;
-    this.name = `chat-widget:${origin}:${site}`;
-    this.context = context;
-    this.onchange = onchange;
-    this.background = background;
+    this.key = `chat-widget:${origin}:${site}${user ? `@${encodeURIComponent(user)}` : ""}`;
+    try {
+      if (keep === "tab") this.#storage = sessionStorage;
+      else if (keep !== "false" && localStorage) {
+        this.#storage = localStorage;
+        this.locks = self.BroadcastChannel && navigator.locks;
+      }
+    } catch { /* blocked */ }
     this.#begin();
     this.#recall(true);
     const on = (types, listener) => types.split(" ").forEach((type) => addEventListener(type, listener, this.#leave));
     on("pageshow resume online visibilitychange", () => this.#wake());
     on("pagehide freeze", () => this.#suspend());
-    on("storage", ({ key }) => key?.startsWith(this.name) && this.#recall());
+    on("storage", ({ key }) => key?.startsWith(this.key) && this.#recall());
   }
+
+  get session() { return this.#handle?.slice(-16); }
+
+  get agreed() { return this.#stored(`${this.key}?agreed`); }
+
+  agree() { this.#store(`${this.key}?agreed`, true); }
 
   get begun() { return this.#handle || this.transcript.items.length; }
 
@@ -43,10 +56,30 @@ export class Chat {
     this.#follow();
   }
 
-  send(content) {
+  send(content, context, files = []) {
     this.#deliver(this.transcript.addOwn({
-      id: `${Date.now()}-${Math.random()}`, content, again: 0, after: this.transcript.newest,
+      id: `${Date.now()}-${Math.random()}`, content, context, attachments: files, again: 0, after: this.transcript.newest,
     }));
+  }
+
+  // With XMLHttpRequest, which tells how far an upload is.
+  async upload(file, onprogress, signal) {
+    await this.#start();
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest(), body = new FormData();
+      body.append("files", file);
+      signal.onabort = () => request.abort();
+      request.upload.onprogress = ({ loaded, total }) => onprogress(loaded / total);
+      request.responseType = "json";
+      request.onloadend = () => {
+        const { response } = request;
+        if (request.status === 201) resolve(response.files[0].id);
+        else reject(response ?? {});
+      };
+      request.open("POST", `${this.api}files`);
+      request.setRequestHeader("Authorization", `Bearer ${this.#handle}`);
+      request.send(body);
+    });
   }
 
   /** @param {Item} item */
@@ -58,12 +91,12 @@ export class Chat {
     }
     item.retried = true;
     this.#keep(item);
-    this.send(item.content);
+    this.send(item.content, item.context);
   }
 
   renew() {
     this.#kept().forEach((key) => this.#store(key));
-    this.#store(this.name, { handle: "" });
+    this.#store(this.key, { handle: "" });
     this.#begin();
   }
 
@@ -77,7 +110,7 @@ export class Chat {
   #begin(handle) {
     this.#tabs = this.#tabs?.close();
     this.#handle = handle;
-    this.#cursor = this.#linked = null;
+    this.#cursor = this.#live = this.#linked = null;
     this.over = this.notice = this.connection = "";
     this.transcript = new Transcript();
     this.awaited = new Map();
@@ -87,30 +120,34 @@ export class Chat {
   }
 
   #stored(key) {
-    try { return JSON.parse(storage[key]); } catch { return {}; }
+    try { return JSON.parse(this.#storage[key]); } catch { /* none */ }
   }
 
   #store(key, value) {
     try {
-      if (value) storage[key] = JSON.stringify(value);
-      else delete storage[key];
+      if (value) this.#storage[key] = JSON.stringify(value);
+      else delete this.#storage[key];
     } catch { /* full */ }
   }
 
-  #kept() { return Object.keys(storage).filter((key) => key.startsWith(`${this.name}:`)).sort(); }
+  #kept() { return Object.keys(this.#storage).filter((key) => key.startsWith(`${this.key}:`)).sort(); }
 
   #keep(item, state = item.state) {
     item.since = Date.now();
-    this.#store(`${this.name}:${item.id}`, { ...item, state });
+    this.#store(`${this.key}:${item.id}`, { ...item, state });
   }
 
   #recall(first) {
-    const { handle, over } = this.#stored(this.name);
+    let { handle, over, at } = this.#stored(this.key) ?? {};
+    if (first && this.minutes && Date.now() - at > this.minutes * 60_000) {
+      this.renew();
+      handle = over = "";
+    }
     if (this.#handle && handle != null && handle !== this.#handle) this.#begin(handle);
     this.#handle ||= handle;
     if (over && this.#cursor) this.over = over;
     for (const key of this.#kept()) {
-      const own = this.#stored(key);
+      const own = this.#stored(key) ?? {};
       if (this.#sending.has(this.transcript.own(own.id))) continue;
       if (first && own.state === "sending") own.state = "unknown";
       this.transcript.addOwn(own);
@@ -133,25 +170,23 @@ export class Chat {
     this.#sending.add(item);
     this.#keep(item);
     this.#changed({ own: item });
-    this.#queue = this.#queue.then(() => this.#handle || !locks ? post() : locks.request(this.name, post));
+    this.#queue = this.#queue.then(() => this.#handle || !this.locks ? post() : this.locks.request(this.key, post));
   }
 
   async #post(item, transcript) {
     let begun, fate;
     if (transcript !== this.transcript) return;
     try {
-      const page_context = this.context();
-      this.#handle ||= this.#stored(this.name).handle;
-      if (!this.#handle) {
-        const { handle, task } = await this.#ask(`${this.site}/sessions`, { page_context });
-        if (transcript !== this.transcript) return;
-        this.#store(this.name, { handle: this.#handle = handle });
-        if (task) this.#await(task);
-      }
+      const { content: message, context, attachments = [] } = item;
+      this.emit("message:before-send", { message });
+      const page_context = await this.#start(context);
+      if (transcript !== this.transcript) return;
       begun = true;
-      const { task, accepted_at: time } = await this.#ask(`${this.api}messages`, { message: item.content, page_context }, { "Idempotency-Key": `${item.id}-${item.again}` });
+      const { task, accepted_at: time } = await this.#ask(`${this.api}messages`, { message, page_context, attachments: attachments.map(({ id }) => id) }, { "Idempotency-Key": `${item.id}-${item.again}` });
       if (transcript !== this.transcript) return;
       fate = { state: "sent", task, time };
+      this.emit("message:sent", { message });
+      this.#touch();
       this.#await(task);
       this.notice = "";
     } catch (/** @type {any} */ error) {
@@ -164,6 +199,22 @@ export class Chat {
     this.#keep(this.transcript.addOwn({ ...item, ...fate }));
     this.#recall();
   }
+
+  // The page's context now; with it a session, where there is none.
+  async #start(own) {
+    const page_context = this.context(own), { transcript, user: id, name } = this;
+    this.#handle ||= this.#stored(this.key)?.handle;
+    if (this.#handle) return page_context;
+    const { handle, task } = await this.#ask(`${this.site}/sessions`, { page_context, participant: id || name ? { id, name } : undefined });
+    if (transcript !== this.transcript) return;
+    this.#handle = handle;
+    this.#touch();
+    if (task) this.#await(task);
+    this.emit("session:started", {});
+    return page_context;
+  }
+
+  #touch() { this.#store(this.key, { ...this.#stored(this.key), handle: this.#handle, at: Date.now() }); }
 
   async #ask(url, body, headers, signal) {
     const response = await fetch(url, {
@@ -183,12 +234,14 @@ export class Chat {
     if (OVER[code]) this.#end(OVER[code]);
     else this.notice = detail ?? this.notice;
     if (detail) console.warn(`chat-widget: ${code}: ${detail}`);
+    this.emit("error", { code, detail });
   }
 
   #end(over) {
+    if (this.over !== over) this.emit("session:ended", {});
     this.over = over;
     if (over === "expired") this.awaited.clear();
-    this.#store(this.name, { handle: this.#handle, over });
+    this.#store(this.key, { ...this.#stored(this.key), handle: this.#handle, over });
   }
 
   #wake() {
@@ -204,14 +257,14 @@ export class Chat {
   }
 
   #suspend() {
-    this.#cursor = this.#linked = null;
+    this.#cursor = this.#live = this.#linked = null;
     this.#sending.forEach((item) => this.#keep(item, "unknown"));
     this.#tabs = this.#tabs?.close();
   }
 
   #follow() {
     const wanted = this.#handle && (this.awaited.size || (this.#open && !this.over && (!this.#away || this.background())));
-    if (wanted) this.#tabs ??= new Tabs(this.name + this.#handle.slice(-16), this);
+    if (wanted) this.#tabs ??= new Tabs(this.key + this.#handle.slice(-16), this);
     this.#tabs?.want(wanted);
   }
 
@@ -219,7 +272,7 @@ export class Chat {
   hear({ events, all, cursor, connection }) {
     if (all || this.#cursor != null) this.#cursor = cursor ?? "";
     this.#hold(connection);
-    events.forEach((event) => this.#take(event));
+    events.forEach((event) => this.#take(event, !all));
     this.#follow();
     this.#changed();
   }
@@ -295,11 +348,12 @@ export class Chat {
     const came = { event, news: JSON.parse(data) };
     if (id) this.#cursor = id;
     this.#tell([came]);
-    this.#take(came);
+    if (event === "ready") this.#live = true;
+    this.#take(came, this.#live);
   }
 
-  /** @param {Came} came */
-  #take({ event, news }) {
+  /** @param {Came} came @param {boolean} [live] */
+  #take({ event, news }, live) {
     const { task, key = task ?? event } = news;
     let message;
     this.#told.set(key, { event, news });
@@ -313,13 +367,14 @@ export class Chat {
     }
     if (event === "session" && news.status !== "active") this.#end(news.status);
     if (event === "notice") this.notice = news.code === "restored" ? "" : news.detail;
-    this.#changed({ message });
+    if (message && live) this.#touch();
+    this.#changed({ message, live: live || this.awaited.has(task) });
     this.#follow();
   }
 
   #changed(news = {}) {
     for (const { own, id, key, state, task } of this.transcript.items) {
-      if (own && key && state === "sent" && !this.awaited.has(task)) this.#store(`${this.name}:${id}`);
+      if (own && key && state === "sent" && !this.awaited.has(task)) this.#store(`${this.key}:${id}`);
     }
     this.onchange(news);
   }

@@ -5,13 +5,16 @@ const first = (value) => [value].flat()[0];
 const named = (value) => text(first(value)?.name ?? first(value));
 
 export function pageContext(page, declared, given, longest) {
-  const { origin, pathname } = new URL(page.URL);
-  let own;
-  try { own = Object(JSON.parse(declared)); } catch { console.warn("chat-widget: page-context is no JSON object."); }
-  const context = {
-    page_url: origin + pathname, page_title: text(page.title), page_language: text(page.documentElement.lang),
-    ...product(page), ...own, ...given,
-  };
+  if (declared === "off") return;
+  const { origin, pathname } = new URL(page.URL), found = {};
+  let own = {};
+  try { if (!/^(auto|explicit)?$/.test(declared ?? "")) own = Object(JSON.parse(declared)); } catch { console.warn("chat-widget: page-context is no JSON object."); }
+  if (declared !== "explicit") {
+    Object.assign(found, {
+      page_url: origin + pathname, page_title: text(page.title.replace(/^● /, "")), page_language: text(page.documentElement.lang), ...product(page),
+    });
+  }
+  const context = { ...found, ...own, ...given };
   if (new Blob([JSON.stringify(context)]).size > longest) delete context.description;
   return context;
 }
@@ -22,6 +25,7 @@ function product(page) {
   for (const { textContent } of page.querySelectorAll('script[type="application/ld+json"]')) {
     try { found ??= find(JSON.parse(textContent), 5); } catch { /* not ours to mend */ }
   }
+  found ??= microdata(page.querySelector('[itemtype$="schema.org/Product"]'));
   if (!found && meta("price:amount")) {
     found = {
       sku: meta("retailer_item_id"), name: meta("og:title"), brand: meta("brand"), description: meta("og:description"),
@@ -44,4 +48,14 @@ function find(data, depth) {
     const found = find(inner, depth - 1);
     if (found) return found;
   }
+}
+
+function microdata(scope) {
+  if (!scope) return;
+  const data = {};
+  for (const one of scope.querySelectorAll("[itemprop]")) {
+    const value = one.content ?? one.getAttribute("href") ?? one.getAttribute("src") ?? one.textContent;
+    data[one.getAttribute("itemprop")] ??= one.hasAttribute("itemscope") ? one.textContent : value;
+  }
+  return { ...data, offers: data };
 }

@@ -1,18 +1,12 @@
 // One stream a browser: the tab that holds a lock reads it, and tells the others on a channel.
 
-export let storage = {}, locks;
-try {
-  storage = localStorage ?? storage;
-  locks = self.BroadcastChannel && navigator.locks;
-} catch { /* blocked */ }
-
 export class Tabs {
   #turn; #channel; #timer;
 
   constructor(name, chat) {
     this.name = name;
     this.chat = chat;
-    if (!locks) return;
+    if (!chat.locks) return;
     this.#channel = new BroadcastChannel(name);
     this.#channel.onmessage = ({ data }) => data ? this.#heard(data) : this.#turn?.leads && chat.recap();
   }
@@ -46,7 +40,7 @@ export class Tabs {
     };
     if (!how) this.hello();
     try {
-      await (locks ? locks.request(this.name, how ?? { signal }, lead) : lead());
+      await (this.chat.locks ? this.chat.locks.request(this.name, how ?? { signal }, lead) : lead());
     } catch {
       if (!turn.leads) await lead();
     }

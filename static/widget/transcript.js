@@ -23,7 +23,7 @@ export class Transcript {
     const { key, role, content, created_at: time, task = key } = message, mine = role === "user";
     if (this.#known.has(key) || (!mine && this.#known.has(task))) return false;
     this.#known.add(key);
-    const own = mine && this.items.find((one) => one.own && !one.key && one.state !== "not_sent" && !(time <= one.after) && one.content.trim() === content.trim());
+    const own = mine && this.items.find((one) => one.own && !one.key && one.state !== "not_sent" && !(time <= (one.after ?? "")) && one.content.trim() === content.trim());
     if (own) {
       this.remove(own);
       this.#insert(Object.assign(own, { key, time, state: own.state === "unknown" ? "sent" : own.state }));
