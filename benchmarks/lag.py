@@ -37,7 +37,8 @@ from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 
 MEDIANS = (3.0, 6.0)  # seconds; of log-normal answer times
 SIGMA = 0.5
-PAUSE_SECONDS = 0.5  # at most, between an answer and the next question: keeps the sessions out of step
+PAUSE_SECONDS = (0.0, 0.5)  # between an answer and the next question: keeps the sessions out of step
+REFILL_SECONDS = 40.0  # until the budget has recovered from those who were there before
 PATIENCE_SECONDS = 90.0  # for one answer
 SEED = 20261121
 
@@ -123,10 +124,12 @@ async def official_visitors(count: int, upstream_port: int) -> list[OfficialVisi
     return [OfficialVisitor(one["session_id"], one["session_token"], upstream_port) for one in started]
 
 
-async def converse(visitor: ProxiedVisitor | OfficialVisitor, delays: list[float], upstream_port: int) -> None:
-    """Ask one question after the other; the n-th answer is ready after `delays[n]` seconds."""
+async def converse(
+    visitor: ProxiedVisitor | OfficialVisitor, delays: list[float], pause: tuple[float, float], upstream_port: int
+) -> None:
+    """Ask one question after the other, with a pause; the n-th answer is ready after `delays[n]` seconds."""
     for delay in delays:
-        await asyncio.sleep(random.uniform(0, PAUSE_SECONDS))
+        await asyncio.sleep(random.uniform(*pause))
         text = f"answer {uuid.uuid4()}"
         order = {"text": text, "delay": delay, "session": visitor.upstream_session}
         await call(upstream_port, "POST", "/_fake/answers", None, order)
@@ -135,7 +138,7 @@ async def converse(visitor: ProxiedVisitor | OfficialVisitor, delays: list[float
 
 
 async def play_round(
-    groups: dict[str, list[Any]], delays: list[float], upstream_port: int
+    groups: dict[str, list[Any]], delays: list[float], pause: tuple[float, float], upstream_port: int
 ) -> dict[str, dict[str, float]]:
     """Every group gets the same answer times at the same time; what each group saw."""
     before = await call(upstream_port, "GET", "/_fake/counts")
@@ -144,7 +147,7 @@ async def play_round(
             visitor.arrived.clear()
     await asyncio.gather(
         *(
-            converse(visitor, delays[position :: len(group)], upstream_port)
+            converse(visitor, delays[position :: len(group)], pause, upstream_port)
             for group in groups.values()
             for position, visitor in enumerate(group)
         )
@@ -181,6 +184,23 @@ def _polls(counts: dict[str, Any], sessions: list[str]) -> int:
     return sum(counts["sessions"].get(one, {}).get("task_poll", 0) for one in sessions)
 
 
+async def teach(answers: int, median: float, chance: random.Random, proxy_port: int, upstream_port: int) -> None:
+    """Let other visitors of the site have this many answers: its answer times are known then."""
+    others = await proxied_visitors(answers, proxy_port, upstream_port)
+    listeners = [asyncio.create_task(visitor.listen()) for visitor in others]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for visitor in others:
+                delay = median * math.exp(SIGMA * chance.gauss(0, 1))
+                group.create_task(converse(visitor, [delay], (0.0, 2.0 * median), upstream_port))
+    finally:
+        for listener in listeners:
+            listener.cancel()
+        await asyncio.gather(*listeners, return_exceptions=True)
+    if answers:
+        await asyncio.sleep(REFILL_SECONDS)
+
+
 async def measure(median: float, options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:
     """All rounds of one distribution of answer times, with a proxy that is new at their beginning."""
     chance = random.Random(SEED)
@@ -195,9 +215,11 @@ async def measure(median: float, options: argparse.Namespace, settings: dict[str
                 async with asyncio.timeout(30):
                     for visitor in proxied:
                         await visitor.ready.wait()
+                await teach(options.known, median, chance, server.port, upstream.port)
                 for number in range(options.rounds):
                     delays = [median * math.exp(SIGMA * chance.gauss(0, 1)) for _ in range(options.answers)]
-                    seen = await play_round({"ours": proxied, "official": official}, delays, upstream.port)
+                    groups: dict[str, list[Any]] = {"ours": proxied, "official": official}
+                    seen = await play_round(groups, delays, options.pause, upstream.port)
                     ours, theirs = seen["ours"], seen["official"]
                     say(
                         f"  median {median:g} s, round {number + 1}: ours {ours['lag_median_s']:.3f} s with "
@@ -221,6 +243,10 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=24, help="side by side, of each kind; 1 is a visitor alone")
     parser.add_argument("--answers", type=int, default=120, help="a round, of each kind and median")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--pause", type=_span, default=PAUSE_SECONDS, metavar="FROM-TO", help="seconds from an answer to a question"
+    )
+    parser.add_argument("--known", type=int, default=0, help="answers to others on the site before; default: none")
     parser.add_argument("--budget", help="the proxy's budget, such as 2000/5m; default: lifted, but for one session")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the proxy")
     parser.add_argument("--name", default="lag", help="of the file in benchmarks/results")
@@ -243,10 +269,17 @@ def main() -> None:
         parameters = {
             "sessions": options.sessions,
             "answers_a_round": options.answers,
+            "pause_s": options.pause,
+            "answers_known": options.known,
             "answer_times": f"log-normal, sigma {SIGMA}, medians {MEDIANS} s",
             "settings": settings,
         }
         say(f"written: {write(options.name, parameters, measured)}")
+
+
+def _span(text: str) -> tuple[float, float]:
+    low, _, high = text.partition("-")
+    return float(low), float(high or low)
 
 
 def _tell(measured: dict[str, Any]) -> None:

@@ -43,15 +43,41 @@ def test_for_as_many_requests_as_once_a_second_answers_come_sooner(median: float
     assert official_lag == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_site_that_is_known_costs_less_than_one_that_is_not_for_the_same_lag() -> None:
-    answers = log_normal(3.0, 1000)
-    known, unknown = AnswerTimes(), AnswerTimes()
-    for answer in answers[:100]:
+@pytest.mark.parametrize("median", [1.0, 6.0, 20.0])
+def test_a_site_is_known_after_a_few_answers(median: float) -> None:
+    answers = log_normal(median, 1000)
+    unknown, soon, known = AnswerTimes(), AnswerTimes(), AnswerTimes()
+    for answer in answers[:10]:
+        soon.record(answer)
+    for answer in answers[:200]:
         known.record(answer)
-    known_cost, known_lag = cost_and_lag(known, 0.25, answers)
-    unknown_cost, unknown_lag = cost_and_lag(unknown, 0.25, answers)
-    assert known_cost < 0.9 * unknown_cost
-    assert known_lag == pytest.approx(unknown_lag, rel=0.1)
+
+    def lag(times: AnswerTimes) -> float:
+        low, high = 0.01, 20.0
+        for _ in range(20):
+            interval = (low + high) / 2
+            low, high = (interval, high) if cost_and_lag(times, interval, answers)[0] > 8 else (low, interval)
+        return cost_and_lag(times, high, answers)[1]
+
+    assert lag(soon) <= 1.15 * lag(known)
+    assert lag(soon) < lag(unknown)
+
+
+@pytest.mark.parametrize("polls", [4, 8, 16])
+def test_an_interval_costs_the_polls_it_was_chosen_for(polls: float) -> None:
+    answers = log_normal(3.0, 1000)
+    times = AnswerTimes()
+    for answer in answers[:200]:
+        times.record(answer)
+    assert cost_and_lag(times, times.interval(polls), answers)[0] == pytest.approx(polls, rel=0.15, abs=0.6)
+
+
+def test_the_mean_is_that_of_the_answers() -> None:
+    times = AnswerTimes()
+    assert 3 < times.mean < 6, "a site not yet known"
+    for _ in range(200):
+        times.record(20.0)
+    assert times.mean == pytest.approx(20, rel=0.1)
 
 
 def test_a_bot_that_became_slower_is_followed() -> None:

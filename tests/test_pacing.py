@@ -7,17 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from widget_proxy.pacing import (
+    THINKING_SECONDS,
     Bucket,
     Budget,
     Purpose,
-    allowance_interval,
+    answer_polls,
     answer_stretch,
     backoff,
     clamp_retry_after,
     jittered,
     message_interval,
+    message_pause,
     message_reserve,
     message_stretch,
+    thinking,
 )
 
 CHANCE = st.floats(0, 1, exclude_max=True)
@@ -137,14 +140,45 @@ def test_an_interval_is_never_undercut_and_not_much_longer(interval: float, chan
     assert interval <= jittered(interval, chance) <= interval * 1.1
 
 
-@pytest.mark.parametrize(
-    ("remaining", "reset", "interval"),
-    [(300, 300, 0), (151, 300, 0), (150, 240, 2), (50, 100, 5), (31, 60, 20), (30, 60, 20), (30, 7, 7), (0, 60, 60)],
+def test_an_answer_gets_an_even_share_of_its_sessions_own_allowance() -> None:
+    assert answer_polls(300, 300, 300, 15) == pytest.approx((300 - 15) / 20)
+    assert answer_polls(300, 150, 150, 15) == pytest.approx((150 - 7.5) / 10)
+    assert answer_polls(300, 150, 30, 15) > 4 * answer_polls(300, 150, 300, 15), "what is left is lost at its end"
+
+
+def test_the_last_answer_before_the_allowance_is_full_again_gets_all_that_is_left() -> None:
+    assert answer_polls(300, 100, 3, 15) == pytest.approx(100 - 300 * 0.05 * 3 / 300)
+
+
+@given(
+    limit=st.integers(1, 10_000),
+    remaining=st.integers(0, 10_000),
+    reset=st.floats(0, 4000),
+    cycle=st.floats(0.1, 4000),
 )
-def test_a_sessions_own_allowance_is_spread_when_half_of_it_is_gone(
-    remaining: int, reset: float, interval: float
+def test_an_answer_always_gets_some_polls_and_never_more_than_there_are(
+    limit: int, remaining: int, reset: float, cycle: float
 ) -> None:
-    assert allowance_interval(300, remaining, reset) == pytest.approx(interval)
+    assert 0 < answer_polls(limit, remaining, reset, cycle) <= max(remaining, 0.5)
+
+
+def test_a_visitor_who_asks_and_asks_is_not_taken_for_one_who_thinks() -> None:
+    believed = THINKING_SECONDS
+    for _ in range(5):
+        believed = thinking(believed, 0.5)
+    assert believed > THINKING_SECONDS / 2, "some quick ones are no habit"
+    for _ in range(50):
+        believed = thinking(believed, 0.5)
+    assert 0.5 < believed < 1
+    for _ in range(30):
+        believed = thinking(believed, 86_400)
+    assert 50 < believed <= 60, "nor one who came back the next day for a philosopher"
+    assert thinking(10, -5) == thinking(10, 0)
+
+
+@pytest.mark.parametrize(("remaining", "pause"), [(300, 0), (16, 0), (15, 60), (0, 60)])
+def test_the_last_of_a_sessions_allowance_is_not_spent_on_message_polls(remaining: int, pause: float) -> None:
+    assert message_pause(300, remaining, 60) == pause
 
 
 @given(attempt=st.integers(1, 1000), chance=CHANCE)

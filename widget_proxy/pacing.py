@@ -13,11 +13,19 @@ from dataclasses import dataclass
 from enum import Enum
 
 RETRY_AFTER_SHORTEST = 1.0
-RETRY_AFTER_LONGEST = 300.0
-"""Upstream's windows are five minutes long: nobody has to wait longer for the next one."""
+WINDOW_SECONDS = 300.0
+"""Length of upstream's windows."""
 
-SCARCE_SECONDS = 20.0
-"""Between polls where hardly anything is left of a session's own allowance: answers have to be found even then."""
+RETRY_AFTER_LONGEST = WINDOW_SECONDS
+"""Nobody has to wait longer for the next window."""
+
+KEPT_FOR_SENDS = 0.05
+"""Share of a session's own allowance that is not spent on polls but left for what its visitor sends."""
+
+THINKING_SECONDS = 10.0
+"""What a visitor is assumed to read, think and type from an answer to the next question, until it is known better."""
+THINKING_LONGEST = 60.0
+THINKING_WEIGHT = 0.07
 
 BURST = 0.1
 """Share of the budget that may go at once. The bucket refills with the rest, so that no window, wherever it begins,
@@ -135,16 +143,24 @@ def jittered(interval: float, chance: float) -> float:
     return interval * (1 + 0.1 * chance)
 
 
-def allowance_interval(limit: int, remaining: int, reset: float) -> float:
-    """Least seconds between two polls of a session whose own allowance upstream told: `remaining` of `limit` until
-    `reset` seconds from now. 0 with more than half of it left; then it is spread over the rest of the window, less a
-    tenth, which is the visitor's for sends."""
-    if remaining * 2 > limit:
-        return 0.0
-    spare = remaining - limit // 10
-    if remaining <= 0:
-        return reset
-    return min(reset / spare, SCARCE_SECONDS) if spare > 0 else min(reset, SCARCE_SECONDS)
+def answer_polls(limit: int, remaining: int, reset: float, cycle: float) -> float:
+    """How many polls an awaited answer may cost, of the session's own allowance as upstream told it: `remaining` of
+    `limit` for the next `reset` seconds. It is shared among the answers that can still come in that time, one each
+    `cycle` seconds; the last of them gets what is left. Always more than none."""
+    spare = max(remaining - limit * KEPT_FOR_SENDS * min(1.0, reset / WINDOW_SECONDS), 0.5)
+    return spare / max(1.0, reset / cycle)
+
+
+def thinking(before: float, seconds: float) -> float:
+    """How long a visitor thinks from an answer to the next question: `before` was believed, and now it took so many
+    seconds. Somebody who asks and asks must not run out of polls."""
+    return before + (min(max(seconds, 0.0), THINKING_LONGEST) - before) * THINKING_WEIGHT
+
+
+def message_pause(limit: int, remaining: int, reset: float) -> float:
+    """Seconds that a session's message polls wait because of its own allowance: until it is full again where only
+    what is kept for sends is left."""
+    return reset if remaining <= limit * KEPT_FOR_SENDS else 0.0
 
 
 def backoff(attempt: int, chance: float, *, base: float = 0.5, longest: float = 15.0) -> float:

@@ -168,7 +168,7 @@ class PacingSettings(_Section):
         description="Requests one upstream host takes from this address, all workers together, such as `2000/5m`.",
     )
     answer_poll_shortest: float = Field(
-        0.25,
+        0.2,
         gt=0,
         le=60,
         description="Wait between two polls for an awaited answer, in seconds, where answers usually come and the "

@@ -17,7 +17,7 @@ from widget_proxy.hub.reach import Reach
 from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
 from widget_proxy.messages import Event, done_event, done_identity, message_key, progress_event
-from widget_proxy.pacing import Purpose, answer_stretch
+from widget_proxy.pacing import Purpose, answer_polls, answer_stretch, thinking
 from widget_proxy.upstream import Complete, Failed, Processing, RequestRefused, SessionLost, UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -160,7 +160,9 @@ class Answers:
         # At once for one that was awaited before; no answer is there the moment its question is. When such a one
         # became ready is not known, and so nothing to learn from.
         polled_before = self._clock() - began <= 1.0
-        wait = self._pause(times, 0.0, stretch) if polled_before else 0.0
+        if polled_before and followed.answered_at is not None:
+            followed.thinking = thinking(followed.thinking, began - followed.answered_at)
+        wait = self._pause(followed, times, 0.0, stretch) if polled_before else 0.0
         while True:
             polled = self._clock()
             until = min(polled + wait, deadline)
@@ -174,7 +176,9 @@ class Answers:
             turn = await self._turns.take(client, Purpose.ANSWER.value)
             stretch = answer_stretch(turn.level)
             if turn.wait > 0:
-                wait = max(turn.wait, self._pause(times, self._clock() - began, stretch) * (0.5 + self._chance()))
+                wait = max(
+                    turn.wait, self._pause(followed, times, self._clock() - began, stretch) * (0.5 + self._chance())
+                )
                 if self._clock() >= deadline:
                     return self._timeout(followed, task)
                 continue
@@ -196,15 +200,13 @@ class Answers:
                 waited = self._clock() - began
                 match state:
                     case Complete(message=message):
-                        if polled_before:
-                            times.record(max(0.0, waited - (self._clock() - polled) / 2))
+                        self._learn(followed, times, polled if polled_before else None, waited)
                         done = done_event(task.ref, "complete")
                         if message is None:
                             return [done]
                         return [self._reach.present(message, message_key(message), task.ref), done]
                     case Failed(for_visitor=text):
-                        if polled_before:
-                            times.record(max(0.0, waited - (self._clock() - polled) / 2))
+                        self._learn(followed, times, polled if polled_before else None, waited)
                         # Upstream stores an apology as well; when the history brings it, it names this task, so that
                         # a client shows one outcome.
                         return [done_event(task.ref, "failed", text or FAILED_DETAIL, at=self._now())]
@@ -212,18 +214,31 @@ class Answers:
                         progress = text
                         await self._reports.publish(session, [progress_event(task.ref, text)])
                 polled_before = True
-                own = self._turns.own_interval(client, session.session_id) * max(1, len(followed.tasks))
-                wait = max(self._pause(times, waited, stretch), own)
+                wait = self._pause(followed, times, waited, stretch)
             if self._clock() >= deadline:
                 return self._timeout(followed, task)
+
+    def _learn(self, followed: Followed, times: AnswerTimes, polled: float | None, waited: float) -> None:
+        """An answer came after `waited` seconds; it was not there yet at the moment `polled`, if that is known."""
+        followed.answered_at = self._clock()
+        if polled is not None:
+            times.record(waited - (followed.answered_at - polled) / 2)
 
     def _timeout(self, followed: Followed, task: AwaitedTask) -> list[Event]:
         logger.warning("session %s: no answer within the deadline", followed.session.key)
         return [done_event(task.ref, "timeout", TIMEOUT_DETAIL)]
 
-    def _pause(self, times: AnswerTimes, waited: float, stretch: float) -> float:
-        pacing = self._pacing
-        return times.next_poll(waited, pacing.answer_poll_shortest * stretch, pacing.answer_poll_longest)
+    def _pause(self, followed: Followed, times: AnswerTimes, waited: float, stretch: float) -> float:
+        """Seconds until the next poll, by everybody's budget and by the session's own allowance."""
+        pacing, interval = self._pacing, self._pacing.answer_poll_shortest * stretch
+        standing = self._turns.standing(self._reach.client(followed.session), followed.session.session_id)
+        if standing:
+            _, remaining, reset = standing
+            if remaining < 1:
+                return reset
+            polls = answer_polls(*standing, times.mean + followed.thinking) / max(1, len(followed.tasks))
+            interval = max(interval, times.interval(polls))
+        return times.next_poll(waited, interval, pacing.answer_poll_longest)
 
     async def _keep(self, followed: Followed, task: AwaitedTask) -> bool:
         try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.history import History
+from widget_proxy.pacing import THINKING_SECONDS
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +23,8 @@ class Followed:
     refused_since: float | None = None  # when the budget first had no room for its next poll
     over: bool = False
     troubled: bool = False
+    answered_at: float | None = None  # when its last answer came
+    thinking: float = THINKING_SECONDS
 
     @property
     def idle(self) -> bool:

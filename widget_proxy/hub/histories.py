@@ -19,7 +19,7 @@ from widget_proxy.hub.reach import Reach
 from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
 from widget_proxy.messages import Message, ready_event
-from widget_proxy.pacing import Purpose, jittered, message_interval, message_reserve, message_stretch
+from widget_proxy.pacing import Purpose, jittered, message_interval, message_pause, message_reserve, message_stretch
 from widget_proxy.upstream import SessionLost, UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,8 @@ class Histories:
 
     def _interval(self, followed: Followed) -> float:
         client = self._reach.client(followed.session)
-        own = self._turns.own_interval(client, followed.session.session_id)
+        standing = self._turns.standing(client, followed.session.session_id)
+        own = message_pause(*standing) if standing else 0.0
         usual = message_interval(self._shortest, followed.quiet)
         if not self._is_active(followed):
             usual *= message_stretch(self._turns.level(client))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import anyio
 
 from widget_proxy.broker import Allowance, Broker, BrokerUnavailable
-from widget_proxy.pacing import Bucket, Budget, Purpose, allowance_interval, clamp_retry_after, jittered
+from widget_proxy.pacing import Bucket, Budget, Purpose, clamp_retry_after, jittered
 from widget_proxy.upstream import UpstreamBusy, UpstreamClient
 
 logger = logging.getLogger(__name__)
@@ -82,13 +82,12 @@ class Turns:
                 raise UpstreamBusy("the budget is spent", turn.wait, for_all=False)
             await anyio.sleep(jittered(turn.wait, self._chance()))
 
-    def own_interval(self, client: UpstreamClient, session_id: str) -> float:
-        """Least seconds between two polls of a session, as far as its own allowance goes."""
+    def standing(self, client: UpstreamClient, session_id: str) -> tuple[int, int, float] | None:
+        """A session's own allowance: its limit, how much of it remains, and for how many seconds; None where upstream
+        has not said."""
         now = self._clock()
         standing = client.standing(session_id, now)
-        if standing is None:
-            return 0.0
-        return allowance_interval(standing.limit, standing.remaining, standing.left(now))
+        return None if standing is None else (standing.limit, standing.remaining, standing.left(now))
 
     async def note_busy(self, client: UpstreamClient, bucket: str, error: UpstreamBusy) -> float:
         """Upstream asked to wait; seconds that whoever asked should. Everybody does where everybody is meant."""
