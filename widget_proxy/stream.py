@@ -1,7 +1,7 @@
 """Server-Sent Events: a session's log, from a cursor, for as long as the reader stays.
 
-An open stream is one task that waits for its reader to leave, and an entry in a list; what there is to write is
-written by a short-lived task when the log rings, and heartbeats are one timer for all. sse-starlette encodes the
+An open stream is one task that waits for its reader to leave, and an entry in a list; what there is to write when the
+log rings is written in batches with what others have, and heartbeats are one timer for all. sse-starlette encodes the
 events and tells when the server is to exit; its response runs four tasks a stream, which cost more than everything
 else here together.
 """
@@ -12,10 +12,8 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import count
-from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
 from sse_starlette import ServerSentEvent
 from sse_starlette.sse import AppStatus
 from starlette.responses import Response
@@ -26,6 +24,7 @@ from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.hub import Hub
 from widget_proxy.messages import ready_event
 from widget_proxy.problems import Problem
+from widget_proxy.stream_writers import StreamWriters, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +116,7 @@ class Streams:
         self._parts: list[set[EventStream]] = [set() for _ in range(BEATS)]
         self._opened = count()
         self._per_session: Counter[str] = Counter()
-        self._group: TaskGroup | None = None
+        self._writers: StreamWriters | None = None
 
     def session(self, session: ChatSession, cursor: str | None, tasks: Sequence[AwaitedTask]) -> "EventStream":
         """The stream of a session."""
@@ -129,8 +128,9 @@ class Streams:
 
     async def run(self) -> None:
         """For ever: heartbeats, and the end of every stream once the server is to exit, with a last event on each."""
-        async with anyio.create_task_group() as self._group:
-            self._group.start_soon(self._beat)
+        async with anyio.create_task_group() as group:
+            self._writers = StreamWriters(group)
+            group.start_soon(self._beat)
             while not AppStatus.should_exit:  # noqa: ASYNC110 # a signal handler sets it, which knows no event
                 await anyio.sleep(EXIT_LOOK_SECONDS)
             self.draining = True
@@ -164,11 +164,11 @@ class Streams:
         if not self._per_session[key]:
             del self._per_session[key]
 
-    def write(self, writer: Callable[..., Any], *arguments: object) -> None:
+    def write(self, writer: Writer) -> None:
         """Run a stream's writer."""
-        if self._group is None:
+        if self._writers is None:
             raise RuntimeError("streams are not running: run `Streams.run` beside the application")
-        self._group.start_soon(writer, *arguments)
+        self._writers.add(writer)
 
     def retry(self) -> bytes:
         """Tells a reader how long to wait before it comes back."""
@@ -271,9 +271,12 @@ class EventStream(Response):
     def _ring(self) -> None:
         if not self._writing and self._subscription is not None:
             self._writing = True
-            self._streams.write(self._guarded, self._write_news)
+            self._streams.write(self._write_all_news)
 
-    async def _guarded(self, writer: Callable[[], Any]) -> None:
+    async def _write_all_news(self) -> None:
+        await self._guarded(self._write_news)
+
+    async def _guarded(self, writer: Writer) -> None:
         try:
             await writer()
         except Exception:  # one stream's fault must not take the others with it

@@ -1,0 +1,60 @@
+"""What open streams have to write, run in batches.
+
+Almost every write is taken at once by its socket's buffer, and a task for each would cost more than the writing. So
+one task runs a batch of them. One that has to wait, because its reader is slow, keeps its task, and the next batch
+goes on with the rest.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from anyio.abc import TaskGroup
+
+BATCH = 50
+"""Writers a batch. Between two batches whoever else is ready has its turn."""
+
+Writer = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Batch:
+    done: bool = False
+    waits: bool = False
+
+
+class StreamWriters:
+    """Runs writers in a task group. A writer must not raise but for its own cancellation."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+        self._due: deque[Writer] = deque()
+        self._going = False
+
+    def add(self, writer: Writer) -> None:
+        """Run this soon, after those added before."""
+        self._due.append(writer)
+        if not self._going:
+            self._go()
+
+    def _go(self) -> None:
+        self._going = True
+        batch = _Batch()
+        self._group.start_soon(self._run, batch)
+        # Called after the batch's first step, which is its last one unless a writer has to wait.
+        asyncio.get_running_loop().call_soon(self._look_after, batch)
+
+    async def _run(self, batch: _Batch) -> None:
+        for _ in range(BATCH):
+            if batch.waits or not self._due:
+                break
+            await self._due.popleft()()
+        batch.done = True
+
+    def _look_after(self, batch: _Batch) -> None:
+        batch.waits = not batch.done
+        if self._due:
+            self._go()
+        else:
+            self._going = False
