@@ -32,6 +32,7 @@ from benchmarks.processes import (
     proxy,
     unbound_budget,
 )
+from benchmarks.proxy_rhythm import equal_interval
 from benchmarks.results import figures, percentile, say, table, with_spread, write
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 
@@ -205,6 +206,8 @@ async def measure(median: float, options: argparse.Namespace, settings: dict[str
     """All rounds of one distribution of answer times, with a proxy that is new at their beginning."""
     chance = random.Random(SEED)
     rounds = []
+    if options.equal_polls:
+        settings = settings | {"PACING__ANSWER_POLL_SHORTEST": f"{equal_interval(median, SIGMA):.3f}"}
     with tempfile.TemporaryDirectory() as directory:
         upstream = FakeUpstream(Path(directory) / "upstream.log")
         with upstream, proxy(upstream.url, Path(directory) / "proxy.log", settings) as server:
@@ -247,6 +250,9 @@ def main() -> None:
         "--pause", type=_span, default=PAUSE_SECONDS, metavar="FROM-TO", help="seconds from an answer to a question"
     )
     parser.add_argument("--known", type=int, default=0, help="answers to others on the site before; default: none")
+    parser.add_argument(
+        "--equal-polls", action="store_true", help="give the proxy the interval that costs as many polls as the other"
+    )
     parser.add_argument("--budget", help="the proxy's budget, such as 2000/5m; default: lifted, but for one session")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the proxy")
     parser.add_argument("--name", default="lag", help="of the file in benchmarks/results")
@@ -271,6 +277,7 @@ def main() -> None:
             "answers_a_round": options.answers,
             "pause_s": options.pause,
             "answers_known": options.known,
+            "equal_polls": options.equal_polls,
             "answer_times": f"log-normal, sigma {SIGMA}, medians {MEDIANS} s",
             "settings": settings,
         }
