@@ -489,8 +489,31 @@ def test_answers_to_a_closed_chat_are_marked_as_unread(visitor: Visitor, stage: 
 def test_all_of_the_widget_weighs_little() -> None:
     loader = weight(STATIC / "widget.js")
     everything = loader + sum(weight(path) for path in (STATIC / "widget").iterdir() if path.is_file())
-    assert loader < 4000
-    assert everything < 23_600, "bytes gzipped, loader and modules and styles"
+    assert loader < 3700
+    assert everything < 20_100, "bytes gzipped, loader and modules and styles"
+
+
+def test_what_is_loaded_is_loaded_when_it_is_wanted(visitor: Visitor, stage: Stage) -> None:
+    seen: list[str] = []
+
+    def asked() -> list[str]:
+        """What was asked of the proxy since the last look; which tabs and answers there are is not of interest."""
+        paths = [urlsplit(one.url).path for one in visitor.requests if one.url.startswith(stage.proxy.url) and one.method != "OPTIONS"]
+        new = paths[len(seen) :]
+        seen.extend(new)
+        return sorted(new)
+
+    visitor.go()
+    visitor.page.locator("chat-widget .launcher").wait_for()
+    visitor.page.wait_for_load_state("networkidle")
+    assert asked() == ["/widget.js"]
+    visitor.open_chat()
+    visitor.page.wait_for_load_state("networkidle")
+    files = ["/widget/chat.js", "/widget/languages/en.json", "/widget/panel.css", "/widget/panel.js"]
+    assert asked() == ["/v1/sites/shop", *files]
+    visitor.say("What does it cost?")
+    visitor.answer("costs €89.00")
+    assert asked() == ["/v1/session/events", "/v1/session/messages", "/v1/sites/shop/sessions"]
 
 
 def test_what_is_served_is_what_is_written(stage: Stage) -> None:
@@ -571,8 +594,8 @@ def test_a_stream_tells_how_long_to_wait(modules: Visitor) -> None:
 
 
 TRANSCRIPT = """async (steps) => {
-    const {Transcript} = await load("transcript.js");
-    const transcript = new Transcript(), own = {};
+    const {Transcript} = await load("chat.js");
+    const transcript = Transcript(), own = {};
     for (const [what, value] of steps) {
         if (what === "own") own[value.id] = transcript.addOwn(value);
         if (what === "accepted") Object.assign(own[value.id], {state: "sent", ...value});
@@ -651,7 +674,7 @@ HTML_CASES = [
 @pytest.mark.parametrize(("given", "built"), HTML_CASES)
 def test_html_is_built_from_an_allow_list(modules: Visitor, given: str, built: str) -> None:
     script = """async (html) => {
-        const {build} = await load("html.js"), box = document.createElement("div");
+        const {build} = await load("panel.js"), box = document.createElement("div");
         box.append(build(html));
         return box.innerHTML;
     }"""
@@ -715,7 +738,7 @@ def test_a_page_is_understood_as_far_as_it_says(modules: Visitor, head: str, exp
 def page_context(visitor: Visitor) -> dict[str, object]:
     origin = visitor.stage.proxy.url
     script = (
-        f"""async () => (await import('{origin}/widget/page-context.js')).pageContext(document, null, null, 8192)"""
+        f"""async () => (await import('{origin}/widget/chat.js')).pageContext(document, null, null, 8192)"""
     )
     found: dict[str, object] = visitor.page.evaluate(script)
     return {key: value for key, value in found.items() if value is not None}
