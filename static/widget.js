@@ -64,7 +64,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
   class ChatWidget extends HTMLElement {
     static observedAttributes = [...names, "visible"];
-    #key; #panel; #module; #dragged;
+    #key; #panel; #dragged;
     #failures = "";
     #root = this.attachShadow({ mode: "open" });
     #launcher = make("button", {
@@ -154,8 +154,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
     #load() {
       // A failure may be kept under its address.
-      return this.#module ??= import(`${base}panel.js${this.#failures}`).catch((error) => {
-        this.#module = null;
+      return import(`${base}panel.js${this.#failures}`).catch((error) => {
         this.#failures += "?";
         throw error;
       });

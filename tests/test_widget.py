@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, FloatRect, expect
 
 from tests.browser import Stage, Visitor, secrets_of, visiting
+from tests.servers import running
 
 ROOT = Path(__file__).parent.parent
 STATIC = ROOT / "static"
@@ -484,6 +486,65 @@ def test_answers_to_a_closed_chat_are_marked_as_unread(visitor: Visitor, stage: 
     visitor.open_chat()
     visitor.answer("There you are")
     assert visitor.page.locator(".launcher.unread").count() == 0
+
+
+def test_the_launcher_says_what_it_does_after_the_chat_was_closed_too(visitor: Visitor) -> None:
+    visitor.go()
+    visitor.open_chat()
+    visitor.page.get_by_role("button", name="Close chat").click()
+    expect(visitor.page.get_by_role("button", name="Open chat")).to_be_focused()
+
+
+def test_the_launcher_can_be_moved_and_stays_within_the_window(visitor: Visitor) -> None:
+    visitor.go()
+    launcher, mouse = visitor.page.locator("chat-widget .launcher"), visitor.page.mouse
+    launcher.hover()
+    mouse.down()
+    mouse.move(300, 400, steps=5)
+    mouse.move(-50, 400)
+    mouse.up()
+    mouse.move(600, 100)
+    box = launcher.bounding_box()
+    assert box is not None
+    assert box["x"] == 0
+    assert 340 < box["y"] < 400
+    assert visitor.page.locator(".panel").count() == 0, "a move is no press"
+    visitor.open_chat()
+    panel = visitor.page.locator(".panel").bounding_box()
+    assert panel is not None
+    assert panel["x"] + panel["width"] == 1260, "the panel is in its corner"
+
+
+@pytest.fixture(scope="module")
+def stage_with_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("files"), WIDGET_PROXY_SITES__SHOP__ATTACHMENTS="true")
+    with running(stage.upstream, stage.proxy, stage.shop), stage.workshop:
+        yield stage
+
+
+def test_files_are_checked_uploaded_and_sent(browser: Browser, stage_with_files: Stage) -> None:
+    stage = stage_with_files
+    with visiting(browser, stage) as visitor:
+        page = visitor.page
+        visitor.go()
+        visitor.open_chat()
+        choose = page.locator("input[type=file]")
+        choose.set_input_files({"name": "lamp.exe", "mimeType": "text/plain", "buffer": b"x"})
+        expect(page.locator(".file.bad")).to_contain_text("Unsupported file type")
+        page.get_by_role("button", name="Remove file: lamp.exe").click()
+        expect(page.locator(".file")).to_have_count(0)
+        expect(page.locator(".send")).to_be_disabled()
+        stage.upstream.order("faults", kind="upload", fault="status", status=500, times=1)
+        choose.set_input_files({"name": "lamp.txt", "mimeType": "text/plain", "buffer": b"warm white"})
+        page.get_by_role("button", name="Upload again: lamp.txt").click()
+        expect(page.locator(".file.done")).to_contain_text("File attached")
+        visitor.say("Which colour is this?")
+        expect(page.locator(".item .file")).to_have_text("lamp.txt")
+        expect(page.locator(".files .file")).to_have_count(0)
+        expect(page.locator(".item .bot")).to_be_visible(timeout=10_000)
+        (sent,) = stage.upstream.requests("message")
+        assert len(sent["body"]["attachment_ids"]) == 1
+        assert [line for line in visitor.console if line.startswith("uncaught")] == []
 
 
 def test_all_of_the_widget_weighs_little() -> None:

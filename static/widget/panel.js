@@ -18,7 +18,7 @@ const read = (address, as = "json") => fetch(new URL(address, import.meta.url)).
 export function Panel(host, { origin, make, icon, tell, keep }) {
   const root = host.shadowRoot, launcher = root.firstChild, narrow = matchMedia("(max-width: 480px)");
   const set = (name) => host.getAttribute(name), kiosk = () => host.matches("[mode=kiosk]");
-  let missed = 0, files = [], texts = {}, nodes, shown, site, language, slow, day;
+  let missed = 0, files = [], texts = {}, nodes, shown, site, language, slow;
   let frame, fresh, large, ask, log, items, progress, typing, starters, pill, status, input, button, form, over, consent, chosen;
 
   const chat = Chat(host, origin, tell, (news) => frame && changed(news));
@@ -85,7 +85,6 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       (wanted ? ask.lastChild : input).focus();
     }
     const banner = make("p", { className: "banner", hidden: !text }, text), below = set("banner-position") === "bottom";
-    banner.dataset.style = set("banner-style") ?? "";
     fresh = press("icon", t("window.newChat"), () => asking(true), "M12 20h8M16 5a2 2 0 0 1 3 3L8 19l-4 1 1-4z");
     large = press("icon large", t("window.fullscreen"), () => show(!frame.matches(".full")), "M14 4h6v6M10 20H4v-6M20 4l-7 7M4 20l7-7");
     large.hidden = !host.is("allow-full-screen", "on");
@@ -189,7 +188,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
 
   function render() {
     const waits = [...chat.awaited.values()], agreed = !set("consent-text") || chat.agreed;
-    day = "";
+    let day;
     for (const [item, node] of nodes) {
       if (chat.items.includes(item)) continue;
       nodes.delete(item);
@@ -199,7 +198,10 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       const node = nodes.get(item) ?? bubble(item);
       nodes.set(item, node);
       if (items.children[place] !== node) items.insertBefore(node, items.children[place]);
-      stamp(item, node);
+      const when = new Date(item.time === "~" ? Date.now() : item.time), date = when.toDateString();
+      node.dataset.day = date === day ? "" : when.toLocaleString(language, { weekday: "long", day: "numeric", month: "long" });
+      node.querySelector("time").textContent = when.toLocaleString(language, { timeStyle: "short" });
+      day = date;
       if (item.own) fate(item, node.lastChild);
     });
     if (!waits.length) slow = clearTimeout(slow);
@@ -213,13 +215,6 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     over.hidden = !chat.over;
     over.firstChild.textContent = t(chat.over === "ended" ? "status.chatEnded" : "error.sessionExpired");
     status.textContent = t(`status.${chat.connection}`) || chat.notice;
-  }
-
-  function stamp({ time }, node) {
-    const when = new Date(time === "~" ? Date.now() : time), date = when.toDateString();
-    node.dataset.day = date === day ? "" : when.toLocaleString(language, { weekday: "long", day: "numeric", month: "long" });
-    node.querySelector("time").textContent = when.toLocaleString(language, { timeStyle: "short" });
-    day = date;
   }
 
   function bubble({ own, key, role, content, html, attachments = [] }) {
@@ -285,7 +280,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     } });
     chosen = div("files");
     form.before(chosen);
-    form.prepend(choose, press("icon attach", t("attach.add"), () => choose.click(), "M20 11l-8.5 8.5a5 5 0 0 1-7-7L13 4a3.5 3.5 0 0 1 5 5l-8.5 8.5a2 2 0 0 1-3-3L14 7"));
+    form.prepend(choose, press("icon attach", t("attach.add"), () => choose.click(), "M7 13V7a5 5 0 0 1 10 0v10a3 3 0 0 1-6 0V8"));
     form.onpaste = (event) => add(event.clipboardData.files);
     frame.ondragover = frame.ondragleave = frame.ondrop = (event) => {
       const { type, dataTransfer } = event;
