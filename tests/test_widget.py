@@ -538,6 +538,7 @@ def test_files_are_checked_uploaded_and_sent(browser: Browser, stage_with_files:
         choose.set_input_files({"name": "lamp.txt", "mimeType": "text/plain", "buffer": b"warm white"})
         page.get_by_role("button", name="Upload again: lamp.txt").click()
         expect(page.locator(".file.done")).to_contain_text("File attached")
+        expect(page.locator(".send")).to_be_disabled()  # a message of files alone is none
         visitor.say("Which colour is this?")
         expect(page.locator(".item .file")).to_have_text("lamp.txt")
         expect(page.locator(".files .file")).to_have_count(0)
@@ -559,7 +560,11 @@ def test_what_is_loaded_is_loaded_when_it_is_wanted(visitor: Visitor, stage: Sta
 
     def asked() -> list[str]:
         """What was asked of the proxy since the last look; which tabs and answers there are is not of interest."""
-        paths = [urlsplit(one.url).path for one in visitor.requests if one.url.startswith(stage.proxy.url) and one.method != "OPTIONS"]
+        paths = [
+            urlsplit(one.url).path
+            for one in visitor.requests
+            if one.url.startswith(stage.proxy.url) and one.method != "OPTIONS"
+        ]
         new = paths[len(seen) :]
         seen.extend(new)
         return sorted(new)
@@ -798,8 +803,6 @@ def test_a_page_is_understood_as_far_as_it_says(modules: Visitor, head: str, exp
 
 def page_context(visitor: Visitor) -> dict[str, object]:
     origin = visitor.stage.proxy.url
-    script = (
-        f"""async () => (await import('{origin}/widget/chat.js')).pageContext(document, null, null, 8192)"""
-    )
+    script = f"""async () => (await import('{origin}/widget/chat.js')).pageContext(document, null, null, 8192)"""
     found: dict[str, object] = visitor.page.evaluate(script)
     return {key: value for key, value in found.items() if value is not None}

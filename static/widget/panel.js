@@ -250,13 +250,11 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
 
   const excess = (text) => [...text.trim()].length - (chat.limits.message_characters ?? 4000);
 
-  const done = () => files.filter((file) => file.id);
-
   function send(text, context) {
     text = text.trim();
-    if (host.is("disabled") || excess(text) > 0 || !(text || done().length)) return;
+    if (host.is("disabled") || !text || excess(text) > 0) return;
     input.value = "";
-    chat.send(text, context, done().map(({ id, name }) => ({ id, name })));
+    chat.send(text, context, files.filter((file) => file.id).map(({ id, name }) => ({ id, name })));
     clear();
     input.focus();
   }
@@ -265,7 +263,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     const { value, style } = input, more = excess(value), off = host.is("disabled");
     keep("setItem", draft, value);
     input.disabled = off;
-    button.disabled = off || more > 0 || files.some((file) => file.sending) || !(value.trim() || done().length);
+    button.disabled = off || !value.trim() || more > 0 || files.some((file) => file.sending);
     status.textContent = more > 0 ? t("error.tooLong", more) : "";
     style.height = "auto";
     style.height = `${input.scrollHeight + 2}px`;
