@@ -1,12 +1,12 @@
 // The chat's loader. What and why: docs/widget.md, "Inside".
 (() => {
   const tags = 'script[src*="/widget"][data-site]';
-  const script = /** @type {any} */ (document.currentScript ?? document.querySelector(tags));
+  const script = Object(document.currentScript ?? document.querySelector(tags));
   const base = new URL("widget/", script.src);
-  const names = ("site position theme accent button-text button-shape icon-url show-button header-text welcome-messages starter-questions " +
-    "user-id user-name persistent-session persistent-session-expire allow-full-screen allow-attachments language translations-url " +
-    "typing-indicator-text new-chat-confirmation-message disabled banner-message banner-style banner-position mode " +
-    "consent-text feedback sound background-stream").split(" ");
+  const names = `site position theme accent button-text button-shape icon-url show-button header-text welcome-messages starter-questions
+    user-id user-name persistent-session persistent-session-expire allow-full-screen allow-attachments language translations-url
+    typing-indicator-text new-chat-confirmation-message disabled banner-message banner-style banner-position mode consent-text feedback
+    sound background-stream`.split(/\s+/);
   const style = new CSSStyleSheet();
   style.replaceSync(`
 :host {
@@ -19,7 +19,7 @@
 :host([mode=kiosk]) { position: absolute !important; inset: 0; width: auto; margin: 0 }
 :host([theme=light]) { color-scheme: light }
 :host([theme=dark]) { color-scheme: dark }
-:host([hidden]), [hidden] { display: none !important }
+:host([hidden]), [hidden], .launcher:has(~ [open]) { display: none !important }
 .launcher {
   all: unset; display: flex; align-items: center; gap: 10px; box-sizing: border-box; min-width: 58px; height: 58px;
   padding: 0 16px; border: 1px solid var(--button-border-color, #0000); border-radius: 29px; cursor: pointer; touch-action: none;
@@ -34,7 +34,6 @@
 .launcher:focus-visible { outline: 3px solid var(--brand); outline-offset: 3px }
 .launcher > * { width: var(--button-icon-size, 26px); height: var(--button-icon-size, 26px) }
 svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
-.launcher:has(~ [open]) { display: none }
 .unread::after {
   content: attr(data-unread); position: absolute; inset: -6px -6px auto auto; min-width: 12px; padding: 0 6px; border-radius: 12px;
   background: #b42318; color: #fff; font-size: 13px; text-align: center
@@ -198,9 +197,9 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
   if (!customElements.get("chat-widget")) {
     customElements.define("chat-widget", ChatWidget);
-    document.addEventListener("click", (/** @type {any} */ event) => {
-      const asked = event.target.closest?.("[data-chat-ask]"), widget = /** @type {any} */ (document.querySelector("chat-widget"));
-      if (!asked || !widget) return;
+    document.addEventListener("click", (event) => {
+      const asked = Object(event.target).closest?.("[data-chat-ask]"), widget = Object(document.querySelector("chat-widget"));
+      if (!asked || !widget.open) return;
       event.preventDefault();
       widget.open();
       widget.send(asked.dataset.chatAsk, asked.dataset.chatContext);

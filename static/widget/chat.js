@@ -9,7 +9,7 @@ export function Chat(host, origin, tell, changed) {
   const key = `chat-widget:${origin}:${set("site")}${id ? `@${encodeURIComponent(id)}` : ""}`;
   const about = `${origin}/v1/sites/${set("site")}`, api = `${origin}/v1/session/`;
   const leave = Object.assign(new AbortController(), { capture: true });
-  let handle, cursor, live, open, away, grace, attempt, heard, skip, linked, told, sending, turn, channel, timer, locks;
+  let handle, cursor, live, open, away, grace, attempt, heard, skip, linked, told, sending, turn, leader, channel, timer, locks;
   let storage = {}, queue = Promise.resolve();
   try {
     if (keep === "tab") storage = sessionStorage;
@@ -20,7 +20,7 @@ export function Chat(host, origin, tell, changed) {
   } catch { /* blocked */ }
 
   const chat = {
-    ...Transcript(), key, limits: /** @type {any} */ ({}),
+    ...Transcript(), key, limits: Object(),
 
     get begun() { return handle || chat.items.length; },
 
@@ -207,14 +207,13 @@ export function Chat(host, origin, tell, changed) {
     else chat.awaited.set(task, news?.content ?? "");
   }
 
-  /** @param {any} [how] */
-  async function ask(url, how = {}) {
-    const { items } = chat, { body, signal } = how;
+  async function ask(url, { body, signal, headers: more } = Object()) {
+    const { items } = chat;
     const response = await fetch(url, {
       signal: signal ?? AbortSignal.timeout(30_000), credentials: "omit", method: body && "POST", body: body && JSON.stringify(body),
       headers: {
         ...(url.startsWith(api) && { Authorization: `Bearer ${handle}` }),
-        ...(body && { "Content-Type": "application/json" }), ...how.headers,
+        ...(body && { "Content-Type": "application/json" }), ...more,
       },
     });
     const { ok, status, headers } = response;
@@ -267,19 +266,18 @@ export function Chat(host, origin, tell, changed) {
   // One stream a browser
 
   async function join(how) {
-    const line = key + handle.slice(-16), own = Object.assign(new AbortController(), { leads: /** @type {any} */ (0) }), { signal } = own;
-    const leads = () => signal.aborted || (own.leads = lead(signal));
+    const line = key + handle.slice(-16), own = new AbortController(), { signal } = own, leads = () => signal.aborted || lead(leader = own);
     turn?.abort();
     turn = own;
     if (locks && !channel) {
       channel = new BroadcastChannel(line);
-      channel.onmessage = ({ data }) => data ? hear(data) : turn?.leads && recap();
+      channel.onmessage = ({ data }) => data ? hear(data) : turn && turn === leader && recap();
     }
     if (!how) hello();
     try {
       await (locks ? locks.request(line, how ?? { signal }, leads) : leads());
     } catch {
-      if (!own.leads) await leads();
+      if (own !== leader) await leads();
     }
     own.abort();
     if (turn === own) turn = null;
@@ -292,7 +290,7 @@ export function Chat(host, origin, tell, changed) {
 
   function expect(time, act) {
     clearTimeout(timer);
-    timer = setTimeout(() => turn && !turn.leads && act(), time);
+    timer = setTimeout(() => turn && turn !== leader && act(), time);
   }
 
   function part() {
@@ -338,7 +336,7 @@ export function Chat(host, origin, tell, changed) {
     skip?.();
   }
 
-  async function lead(signal) {
+  async function lead({ signal }) {
     const watch = setInterval(check, 5000);
     signal.onabort = () => {
       attempt.abort();

@@ -421,7 +421,7 @@ const GIVEN = {
 };
 
 export function build(html) {
-  const open = [/** @type {any} */ (document.createDocumentFragment())];
+  const open = [Object(document.createDocumentFragment())];
   for (const [whole, closing, tag, attributes] of html.matchAll(/<(\/?)(\w+)((?: [a-z]+="[^"]*")*)>|[^<]+|</g)) {
     if (!/^(p|[bh]r|h[1-6]|strong|em|s|code|pre|blockquote|[uo]l|li|t(able|head|body|[rhd])|a|img)$/.test(tag)) open.at(-1).append(decode(whole));
     else if (closing) open.length = Math.max(1, open.findLastIndex((one) => one.localName === tag));
