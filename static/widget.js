@@ -1,12 +1,12 @@
-// The chat's loader: <script src="https://chat.example.com/widget.js" data-site="shop" async></script>
+// The chat's loader. What and why: docs/widget.md, "Inside".
 (() => {
   const tags = 'script[src*="/widget"][data-site]';
-  const script = /** @type {HTMLScriptElement} */ (document.currentScript ?? document.querySelector(tags));
+  const script = Object(document.currentScript ?? document.querySelector(tags));
   const base = new URL("widget/", script.src);
-  const names = ("site position theme accent button-text button-shape icon-url show-button header-text welcome-messages starter-questions " +
-    "user-id user-name persistent-session persistent-session-expire allow-full-screen allow-attachments language translations-url " +
-    "typing-indicator-text new-chat-confirmation-message disabled banner-message banner-style banner-position mode " +
-    "consent-text feedback sound background-stream").split(" ");
+  const names = `site position theme accent button-text button-shape icon-url show-button header-text welcome-messages starter-questions
+    user-id user-name persistent-session persistent-session-expire allow-full-screen allow-attachments language translations-url
+    typing-indicator-text new-chat-confirmation-message disabled banner-message banner-style banner-position mode consent-text feedback
+    sound background-stream`.split(/\s+/);
   const style = new CSSStyleSheet();
   style.replaceSync(`
 :host {
@@ -19,7 +19,7 @@
 :host([mode=kiosk]) { position: absolute !important; inset: 0; width: auto; margin: 0 }
 :host([theme=light]) { color-scheme: light }
 :host([theme=dark]) { color-scheme: dark }
-:host([hidden]), [hidden] { display: none !important }
+:host([hidden]), [hidden], .launcher:has(~ [open]) { display: none !important }
 .launcher {
   all: unset; display: flex; align-items: center; gap: 10px; box-sizing: border-box; min-width: 58px; height: 58px;
   padding: 0 16px; border: 1px solid var(--button-border-color, #0000); border-radius: 29px; cursor: pointer; touch-action: none;
@@ -34,103 +34,104 @@
 .launcher:focus-visible { outline: 3px solid var(--brand); outline-offset: 3px }
 .launcher > * { width: var(--button-icon-size, 26px); height: var(--button-icon-size, 26px) }
 svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
-.launcher[data-unread]::after {
-  content: attr(data-unread); position: absolute; top: -6px; right: -6px; min-width: 12px; padding: 0 6px; border-radius: 12px;
+.unread::after {
+  content: attr(data-unread); position: absolute; inset: -6px -6px auto auto; min-width: 12px; padding: 0 6px; border-radius: 12px;
   background: #b42318; color: #fff; font-size: 13px; text-align: center
 }
 @media print { :host { display: none !important } }`);
 
-  const storage = (action, key, value) => {
+  function keep(action, key, value) {
     try { return sessionStorage[action](key, value); } catch { /* blocked */ }
-  };
+  }
 
-  const icon = (d) => {
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const path = document.createElementNS(svg.namespaceURI, "path");
+  function tell(host, type, detail) { host.dispatchEvent(new CustomEvent(`ocs:${type}`, { bubbles: true, composed: true, detail })); }
+
+  function make(tag, properties, ...children) {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.part = element.className;
+    element.append(...children);
+    return element;
+  }
+
+  function icon(d) {
+    const [svg, path] = ["svg", "path"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
     svg.setAttribute("viewBox", "0 0 24 24");
     path.setAttribute("d", d);
     svg.append(path);
     return svg;
-  };
+  }
 
   class ChatWidget extends HTMLElement {
     static observedAttributes = [...names, "visible"];
+    #key; #panel; #dragged;
+    #failures = "";
     #root = this.attachShadow({ mode: "open" });
-    #launcher = document.createElement("button");
-    #key; #panel; #module; #dragged;
-    #failures = 0;
+    #launcher = make("button", {
+      className: "launcher", ariaHasPopup: "dialog",
+      onclick: () => this.#dragged || this.open(),
+      onfocus: () => this.#load().catch(() => {}),
+      onpointerenter: () => this.#load().catch(() => {}),
+      onpointerdown: (event) => this.#drag(event),
+    });
 
     connectedCallback() {
-      for (const name of [...names.map(camel), "visible"]) {
-        // Set before this script had come.
-        if (!Object.hasOwn(this, name)) continue;
-        const value = this[name];
+      const kiosk = this.matches("[mode=kiosk]");
+      // Set before this script had come.
+      for (const [name, value] of Object.entries(this)) {
         delete this[name];
         this[name] = value;
       }
-      const launcher = this.#launcher;
-      launcher.part = launcher.className = "launcher";
-      launcher.ariaHasPopup = "dialog";
-      launcher.onclick = () => this.#dragged || this.open();
-      launcher.onpointerenter = launcher.onfocus = () => this.#load().catch(() => {});
-      launcher.onpointerdown = (event) => this.#drag(event);
-      this.#root.adoptedStyleSheets = [style];
-      this.#root.replaceChildren(launcher);
       this.#key = `chat-widget:open:${base.origin}:${this.getAttribute("site")}`;
+      this.#root.adoptedStyleSheets = [style];
+      this.#root.replaceChildren(this.#launcher);
       this.#draw();
       try {
-        if (!this.is("mode", "kiosk")) {
+        if (!kiosk) {
           this.popover = "manual";
           this.showPopover();
         }
-      } catch { /* older browsers have the z-index alone */ }
-      if (this.is("visible") || this.is("mode", "kiosk") || storage("getItem", this.#key)) this.open(false);
+      } catch { /* the z-index alone */ }
+      if (kiosk || this.is("visible") || keep("getItem", this.#key)) this.open(false);
     }
 
     disconnectedCallback() { this.#panel = this.#panel?.destroy(); }
 
     attributeChangedCallback(name, before, value) {
       if (!this.isConnected || before === value) return;
-      if (name === "visible") return this.is(name) ? this.open() : this.close();
+      if (name === "visible") return this.visible = this.is(name);
       this.#draw();
       this.#panel?.update();
     }
 
     #draw() {
-      const launcher = this.#launcher, text = this.getAttribute("button-text") ?? "", image = this.getAttribute("icon-url");
-      launcher.replaceChildren(image ? Object.assign(new Image(), { src: image, alt: "" })
-        : icon("M20 12a8 8 0 0 1-8 8H4l2-3A8 8 0 1 1 20 12zM9 12h0M12 12h0M15 12h0"), text);
-      this.style.setProperty("--accent", this.getAttribute("accent"));
+      const launcher = this.#launcher, text = this.getAttribute("button-text") ?? "", src = this.getAttribute("icon-url");
+      launcher.replaceChildren(src ? make("img", { src, alt: "" }) : icon("M20 12a8 8 0 0 1-8 8H4l2-3A8 8 0 1 1 20 12zM9 12h0M12 12h0M15 12h0"), text);
       launcher.ariaLabel = text || "Chat";
-      launcher.hidden = this.opened || !this.is("show-button", true) || this.is("mode", "kiosk");
+      launcher.hidden = !this.is("show-button", "on") || this.matches("[mode=kiosk]");
+      this.style.setProperty("--accent", this.getAttribute("accent"));
     }
 
-    is(name, otherwise) {
-      const value = this.getAttribute(name);
-      return value === null ? otherwise === true : typeof otherwise === "string" ? value === otherwise : !/^(false|off)$/.test(value);
-    }
+    is(name, otherwise = "off") { return !/^(false|off)$/.test(this.getAttribute(name) ?? otherwise); }
 
     get opened() { return !!this.#panel?.opened; }
     get visible() { return this.opened; }
     set visible(visible) { visible ? this.open() : this.close(); }
 
+    toggle() { return this.opened ? this.close() : this.open(); }
+
     open(focus = true) {
-      return this.#with(async (panel) => {
-        await panel.open(focus);
-        this.#launcher.hidden = true;
-        if (!this.is("mode", "kiosk")) storage("setItem", this.#key, 1);
+      return this.#with((panel) => {
+        panel.open(focus);
+        if (!this.matches("[mode=kiosk]")) keep("setItem", this.#key, 1);
       });
     }
 
     close() {
       if (!this.opened) return;
       this.#panel.close();
-      storage("removeItem", this.#key);
-      this.#draw();
+      keep("removeItem", this.#key);
       if (document.activeElement === this || document.activeElement === document.body) this.#launcher.focus();
     }
-
-    toggle() { return this.opened ? this.close() : this.open(); }
 
     send(text, context) { return this.#with((panel) => panel.say(text, context)); }
 
@@ -140,42 +141,41 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
       try {
         const { Panel } = await this.#load();
         if (!this.isConnected) return;
-        this.#panel ??= new Panel(this, this.#root, this.#launcher, base.origin, icon);
-        return await act(this.#panel);
-      } catch (/** @type {any} */ error) {
+        const panel = this.#panel ??= Panel(this, { origin: base.origin, make, icon, tell, keep });
+        await panel.ready();
+        return act(panel);
+      } catch (error) {
         const detail = `${error.message}. A Content-Security-Policy has to name ${base.origin} in script-src and connect-src.`;
         console.warn(`chat-widget: ${detail}`);
-        this.dispatchEvent(new CustomEvent("ocs:error", { bubbles: true, composed: true, detail: { code: "blocked", detail } }));
+        tell(this, "error", { code: "blocked", detail });
       }
-    }
-
-    #drag({ clientX, clientY, pointerId }) {
-      const launcher = this.#launcher, { left, top, width, height } = launcher.getBoundingClientRect();
-      const within = (place, most) => `${Math.max(0, Math.min(place, most))}px`;
-      this.#dragged = false;
-      launcher.onpointermove = (event) => {
-        const x = event.clientX - clientX, y = event.clientY - clientY;
-        if (!this.#dragged && Math.hypot(x, y) < 8) return;
-        this.#dragged = true;
-        launcher.setPointerCapture(pointerId);
-        this.style.inset = `${within(top + y, innerHeight - height)} auto auto ${within(left + x, innerWidth - width)}`;
-      };
-      launcher.onpointerup = launcher.onpointercancel = () => { launcher.onpointermove = null; };
     }
 
     #load() {
       // A failure may be kept under its address.
-      return this.#module ??= import(base + "panel.js" + "?".repeat(this.#failures)).catch((error) => {
-        this.#module = null;
-        this.#failures++;
+      return import(`${base}panel.js${this.#failures}`).catch((error) => {
+        this.#failures += "?";
         throw error;
       });
     }
+
+    #drag({ clientX, clientY, pointerId }) {
+      const launcher = this.#launcher, { left, top, width, height } = launcher.getBoundingClientRect();
+      const within = (place, size) => `clamp(0px, ${place}px, 100% - ${size}px)`;
+      this.#dragged = false;
+      launcher.setPointerCapture(pointerId);
+      launcher.onpointermove = (event) => {
+        const x = event.clientX - clientX, y = event.clientY - clientY;
+        if (!launcher.hasPointerCapture(pointerId) || (!this.#dragged && Math.hypot(x, y) < 8)) return;
+        this.#dragged = true;
+        launcher.style.position = "fixed";
+        launcher.style.inset = `${within(top + y, height)} auto auto ${within(left + x, width)}`;
+      };
+    }
   }
 
-  const camel = (name) => name.replace(/-./g, (found) => found[1].toUpperCase());
   for (const name of names) {
-    Object.defineProperty(ChatWidget.prototype, camel(name), {
+    Object.defineProperty(ChatWidget.prototype, name.replace(/-./g, (found) => found[1].toUpperCase()), {
       get() { return this.getAttribute(name); },
       set(value) {
         if (value == null) this.removeAttribute(name);
@@ -184,26 +184,25 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
     });
   }
 
-  /** @param {any} tag */
-  const place = ({ attributes, dataset: { site } }) => {
-    if (!site || document.querySelector(`chat-widget[site="${CSS.escape(site)}"]`)) return;
-    const element = document.createElement("chat-widget");
-    for (const { name, value } of attributes) {
-      if (name.startsWith("data-")) element.setAttribute(name.slice(5), value);
+  function begin() {
+    for (const { attributes, dataset: { site } } of [script, ...document.querySelectorAll(tags)]) {
+      if (!site || document.querySelector(`chat-widget[site="${CSS.escape(site)}"]`)) continue;
+      const element = document.createElement("chat-widget");
+      for (const { name, value } of attributes) {
+        if (name.startsWith("data-")) element.setAttribute(name.slice(5), value);
+      }
+      document.body.append(element);
     }
-    document.body.append(element);
-  };
-  const begin = () => [script, ...document.querySelectorAll(tags)].forEach(place);
+  }
 
   if (!customElements.get("chat-widget")) {
     customElements.define("chat-widget", ChatWidget);
-    document.addEventListener("click", (/** @type {any} */ event) => {
-      const asked = event.target.closest?.("[data-chat-ask]"), widget = /** @type {any} */ (document.querySelector("chat-widget"));
-      if (!asked || !widget) return;
-      const { chatAsk, chatContext } = asked.dataset;
+    document.addEventListener("click", (event) => {
+      const asked = Object(event.target).closest?.("[data-chat-ask]"), widget = Object(document.querySelector("chat-widget"));
+      if (!asked || !widget.open) return;
       event.preventDefault();
       widget.open();
-      widget.send(chatAsk, chatContext);
+      widget.send(asked.dataset.chatAsk, asked.dataset.chatContext);
     });
   }
   if (document.body) begin();

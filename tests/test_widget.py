@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, FloatRect, expect
 
 from tests.browser import Stage, Visitor, secrets_of, visiting
+from tests.servers import running
 
 ROOT = Path(__file__).parent.parent
 STATIC = ROOT / "static"
@@ -486,11 +488,98 @@ def test_answers_to_a_closed_chat_are_marked_as_unread(visitor: Visitor, stage: 
     assert visitor.page.locator(".launcher.unread").count() == 0
 
 
+def test_the_launcher_says_what_it_does_after_the_chat_was_closed_too(visitor: Visitor) -> None:
+    visitor.go()
+    visitor.open_chat()
+    visitor.page.get_by_role("button", name="Close chat").click()
+    expect(visitor.page.get_by_role("button", name="Open chat")).to_be_focused()
+
+
+def test_the_launcher_can_be_moved_and_stays_within_the_window(visitor: Visitor) -> None:
+    visitor.go()
+    launcher, mouse = visitor.page.locator("chat-widget .launcher"), visitor.page.mouse
+    launcher.hover()
+    mouse.down()
+    mouse.move(300, 400, steps=5)
+    mouse.move(-50, 400)
+    mouse.up()
+    mouse.move(600, 100)
+    box = launcher.bounding_box()
+    assert box is not None
+    assert box["x"] == 0
+    assert 340 < box["y"] < 400
+    assert visitor.page.locator(".panel").count() == 0, "a move is no press"
+    visitor.open_chat()
+    panel = visitor.page.locator(".panel").bounding_box()
+    assert panel is not None
+    assert panel["x"] + panel["width"] == 1260, "the panel is in its corner"
+
+
+@pytest.fixture(scope="module")
+def stage_with_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("files"), WIDGET_PROXY_SITES__SHOP__ATTACHMENTS="true")
+    with running(stage.upstream, stage.proxy, stage.shop), stage.workshop:
+        yield stage
+
+
+def test_files_are_checked_uploaded_and_sent(browser: Browser, stage_with_files: Stage) -> None:
+    stage = stage_with_files
+    with visiting(browser, stage) as visitor:
+        page = visitor.page
+        visitor.go()
+        visitor.open_chat()
+        choose = page.locator("input[type=file]")
+        choose.set_input_files({"name": "lamp.exe", "mimeType": "text/plain", "buffer": b"x"})
+        expect(page.locator(".file.bad")).to_contain_text("Unsupported file type")
+        page.get_by_role("button", name="Remove file: lamp.exe").click()
+        expect(page.locator(".file")).to_have_count(0)
+        expect(page.locator(".send")).to_be_disabled()
+        stage.upstream.order("faults", kind="upload", fault="status", status=500, times=1)
+        choose.set_input_files({"name": "lamp.txt", "mimeType": "text/plain", "buffer": b"warm white"})
+        page.get_by_role("button", name="Upload again: lamp.txt").click()
+        expect(page.locator(".file.done")).to_contain_text("File attached")
+        expect(page.locator(".send")).to_be_disabled()  # a message of files alone is none
+        visitor.say("Which colour is this?")
+        expect(page.locator(".item .file")).to_have_text("lamp.txt")
+        expect(page.locator(".files .file")).to_have_count(0)
+        expect(page.locator(".item .bot")).to_be_visible(timeout=10_000)
+        (sent,) = stage.upstream.requests("message")
+        assert len(sent["body"]["attachment_ids"]) == 1
+        assert [line for line in visitor.console if line.startswith("uncaught")] == []
+
+
 def test_all_of_the_widget_weighs_little() -> None:
     loader = weight(STATIC / "widget.js")
     everything = loader + sum(weight(path) for path in (STATIC / "widget").iterdir() if path.is_file())
-    assert loader < 4000
-    assert everything < 23_600, "bytes gzipped, loader and modules and styles"
+    assert loader < 3700
+    assert everything < 19_900, "bytes gzipped, loader and modules and styles"
+
+
+def test_what_is_loaded_is_loaded_when_it_is_wanted(visitor: Visitor, stage: Stage) -> None:
+    seen: list[str] = []
+
+    def asked() -> list[str]:
+        """What was asked of the proxy since the last look; which tabs and answers there are is not of interest."""
+        paths = [
+            urlsplit(one.url).path
+            for one in visitor.requests
+            if one.url.startswith(stage.proxy.url) and one.method != "OPTIONS"
+        ]
+        new = paths[len(seen) :]
+        seen.extend(new)
+        return sorted(new)
+
+    visitor.go()
+    visitor.page.locator("chat-widget .launcher").wait_for()
+    visitor.page.wait_for_load_state("networkidle")
+    assert asked() == ["/widget.js"]
+    visitor.open_chat()
+    visitor.page.wait_for_load_state("networkidle")
+    files = ["/widget/chat.js", "/widget/languages/en.json", "/widget/panel.css", "/widget/panel.js"]
+    assert asked() == ["/v1/sites/shop", *files]
+    visitor.say("What does it cost?")
+    visitor.answer("costs €89.00")
+    assert asked() == ["/v1/session/events", "/v1/session/messages", "/v1/sites/shop/sessions"]
 
 
 def test_what_is_served_is_what_is_written(stage: Stage) -> None:
@@ -571,8 +660,8 @@ def test_a_stream_tells_how_long_to_wait(modules: Visitor) -> None:
 
 
 TRANSCRIPT = """async (steps) => {
-    const {Transcript} = await load("transcript.js");
-    const transcript = new Transcript(), own = {};
+    const {Transcript} = await load("chat.js");
+    const transcript = Transcript(), own = {};
     for (const [what, value] of steps) {
         if (what === "own") own[value.id] = transcript.addOwn(value);
         if (what === "accepted") Object.assign(own[value.id], {state: "sent", ...value});
@@ -651,7 +740,7 @@ HTML_CASES = [
 @pytest.mark.parametrize(("given", "built"), HTML_CASES)
 def test_html_is_built_from_an_allow_list(modules: Visitor, given: str, built: str) -> None:
     script = """async (html) => {
-        const {build} = await load("html.js"), box = document.createElement("div");
+        const {build} = await load("panel.js"), box = document.createElement("div");
         box.append(build(html));
         return box.innerHTML;
     }"""
@@ -714,8 +803,6 @@ def test_a_page_is_understood_as_far_as_it_says(modules: Visitor, head: str, exp
 
 def page_context(visitor: Visitor) -> dict[str, object]:
     origin = visitor.stage.proxy.url
-    script = (
-        f"""async () => (await import('{origin}/widget/page-context.js')).pageContext(document, null, null, 8192)"""
-    )
+    script = f"""async () => (await import('{origin}/widget/chat.js')).pageContext(document, null, null, 8192)"""
     found: dict[str, object] = visitor.page.evaluate(script)
     return {key: value for key, value in found.items() if value is not None}

@@ -1,384 +1,469 @@
-// The conversation, without its looks. What and why: docs/widget.md, "Inside".
-
-import { Tabs } from "./tabs.js";
-import { Transcript } from "./transcript.js";
+// The conversation: docs/widget.md, "Inside".
 
 const OVER = { session_ended: "ended", session_expired: "expired", handle_invalid: "expired" };
 const PATIENCE = 40_000;
 
-export class Chat {
-  context; onchange; emit; background; user; name; minutes;
-  transcript = new Transcript();
-  awaited = new Map();
-  #handle; #cursor; #live; #open; #away; #grace; #tabs; #attempt; #heard; #skip; #linked;
-  #storage = {};
-  #told = new Map();
-  #sending = new Set();
-  #queue = Promise.resolve();
-  #leave = Object.assign(new AbortController(), { capture: true });
+export function Chat(host, origin, tell, changed) {
+  const set = (name) => host.getAttribute(name);
+  const id = set("user-id"), name = set("user-name"), keep = set("persistent-session");
+  const key = `chat-widget:${origin}:${set("site")}${id ? `@${encodeURIComponent(id)}` : ""}`;
+  const about = `${origin}/v1/sites/${set("site")}`, api = `${origin}/v1/session/`;
+  const leave = Object.assign(new AbortController(), { capture: true });
+  let handle, cursor, live, open, away, grace, attempt, heard, skip, linked, told, sending, turn, leader, channel, timer, locks;
+  let storage = {}, queue = Promise.resolve();
+  try {
+    if (keep === "tab") storage = sessionStorage;
+    else if (keep !== "false" && localStorage) {
+      storage = localStorage;
+      locks = self.BroadcastChannel && navigator.locks;
+    }
+  } catch { /* blocked */ }
 
-  constructor(options) {
-    const { origin, site, user, keep } = Object.assign(this, options);
-    this.site = `${origin}/v1/sites/${site}`;
-    this.api = `${origin}/v1/session/`;
-    this.key = `chat-widget:${origin}:${site}${user ? `@${encodeURIComponent(user)}` : ""}`;
+  const chat = {
+    ...Transcript(), key, limits: Object(),
+
+    get begun() { return handle || chat.items.length; },
+
+    get agreed() { return stored(`${key}?agreed`); },
+
+    agree() { store(`${key}?agreed`, true); },
+
+    checking: ({ since }) => !chat.over && !(linked && Date.now() - Math.max(since, linked) > PATIENCE),
+
+    emit(type, detail) { tell(host, type, detail && { ...detail, sessionId: handle?.slice(-16) }); },
+
+    on(target, types, listener) { types.split(" ").forEach((type) => target?.addEventListener(type, listener, leave)); },
+
+    async about() {
+      const site = await ask(about);
+      chat.limits = site.limits;
+      return site;
+    },
+
+    listen(wanted) {
+      open = wanted;
+      wake();
+    },
+
+    send(content, context, attachments = []) {
+      const after = chat.items.findLast((item) => item.key)?.time;
+      deliver(chat.addOwn({ id: `${Date.now()}-${Math.random()}`, content, context, attachments, again: 0, after }));
+    },
+
+    retry(item) {
+      if (item.state === "unknown") item.again++;
+      if (/not_sent|unknown/.test(item.state)) return deliver(item);
+      item.retried = true;
+      save(item);
+      chat.send(item.content, item.context);
+    },
+
+    async upload(file, progress, signal) {
+      await start();
+      return new Promise((resolve, reject) => {
+        const request = new XMLHttpRequest(), body = new FormData();
+        body.append("files", file);
+        signal.onabort = () => request.abort();
+        request.upload.onprogress = ({ loaded, total }) => progress(loaded / total);
+        request.onloadend = () => {
+          const { status, response } = request;
+          status === 201 ? resolve(response.files[0].id) : reject(response ?? {});
+        };
+        request.open("POST", `${api}files`);
+        request.setRequestHeader("Authorization", `Bearer ${handle}`);
+        request.responseType = "json";
+        request.send(body);
+      });
+    },
+
+    renew() {
+      kept().forEach((one) => store(one));
+      store(key, { handle: "" });
+      begin();
+    },
+
+    leave() {
+      changed = () => {};
+      leave.abort();
+      suspend();
+      begin();
+    },
+  };
+
+  function begin(known) {
+    part();
+    handle = known;
+    cursor = live = linked = null;
+    told = new Map();
+    sending = new Set();
+    Object.assign(chat, Transcript());
+    change();
+  }
+
+  function change(news = {}) {
+    for (const item of chat.items) {
+      if (item.own && item.key && item.state === "sent" && !chat.awaited.has(item.task)) store(`${key}:${item.id}`);
+    }
+    changed(news);
+  }
+
+  // What a reload must not lose
+
+  function stored(one) {
+    try { return JSON.parse(storage[one]); } catch { /* blocked */ }
+  }
+
+  function store(one, value) {
     try {
-      if (keep === "tab") this.#storage = sessionStorage;
-      else if (keep !== "false" && localStorage) {
-        this.#storage = localStorage;
-        this.locks = self.BroadcastChannel && navigator.locks;
-      }
+      if (value) storage[one] = JSON.stringify(value);
+      else delete storage[one];
     } catch { /* blocked */ }
-    this.#begin();
-    this.#recall(true);
-    const on = (types, listener) => types.split(" ").forEach((type) => addEventListener(type, listener, this.#leave));
-    on("pageshow resume online visibilitychange", () => this.#wake());
-    on("pagehide freeze", () => this.#suspend());
-    on("storage", ({ key }) => key?.startsWith(this.key) && this.#recall());
   }
 
-  get session() { return this.#handle?.slice(-16); }
+  const note = (more) => store(key, { ...stored(key), handle, ...more });
 
-  get agreed() { return this.#stored(`${this.key}?agreed`); }
+  const touch = () => note({ at: Date.now() });
 
-  agree() { this.#store(`${this.key}?agreed`, true); }
+  const kept = () => Object.keys(storage).filter((one) => one.startsWith(`${key}:`)).sort();
 
-  get begun() { return this.#handle || this.transcript.items.length; }
-
-  // Looked for means: for so long, with a stream that would have brought it.
-  checking({ since }) { return !this.over && !(this.#linked && Date.now() - Math.max(since, this.#linked) > PATIENCE); }
-
-  about() { return this.#ask(this.site).then((response) => response.json()); }
-
-  listen(open) {
-    this.#open = open;
-    this.#wake();
-    this.#follow();
-  }
-
-  send(content, context, files = []) {
-    this.#deliver(this.transcript.addOwn({
-      id: `${Date.now()}-${Math.random()}`, content, context, attachments: files, again: 0, after: this.transcript.newest,
-    }));
-  }
-
-  // With XMLHttpRequest, which tells how far an upload is.
-  async upload(file, onprogress, signal) {
-    await this.#start();
-    return new Promise((resolve, reject) => {
-      const request = new XMLHttpRequest(), body = new FormData();
-      body.append("files", file);
-      signal.onabort = () => request.abort();
-      request.upload.onprogress = ({ loaded, total }) => onprogress(loaded / total);
-      request.responseType = "json";
-      request.onloadend = () => {
-        const { response } = request;
-        if (request.status === 201) resolve(response.files[0].id);
-        else reject(response ?? {});
-      };
-      request.open("POST", `${this.api}files`);
-      request.setRequestHeader("Authorization", `Bearer ${this.#handle}`);
-      request.send(body);
-    });
-  }
-
-  /** @param {Item} item */
-  retry(item) {
-    if (item.state === "not_sent") return this.#deliver(item);
-    if (item.state === "unknown") {
-      item.again++;
-      return this.#deliver(item);
-    }
-    item.retried = true;
-    this.#keep(item);
-    this.send(item.content, item.context);
-  }
-
-  renew() {
-    this.#kept().forEach((key) => this.#store(key));
-    this.#store(this.key, { handle: "" });
-    this.#begin();
-  }
-
-  leave() {
-    this.onchange = () => {};
-    this.#leave.abort();
-    this.#suspend();
-    this.#begin();
-  }
-
-  #begin(handle) {
-    this.#tabs = this.#tabs?.close();
-    this.#handle = handle;
-    this.#cursor = this.#live = this.#linked = null;
-    this.over = this.notice = this.connection = "";
-    this.transcript = new Transcript();
-    this.awaited = new Map();
-    this.#told = new Map();
-    this.#sending = new Set();
-    this.#changed();
-  }
-
-  #stored(key) {
-    try { return JSON.parse(this.#storage[key]); } catch { /* none */ }
-  }
-
-  #store(key, value) {
-    try {
-      if (value) this.#storage[key] = JSON.stringify(value);
-      else delete this.#storage[key];
-    } catch { /* full */ }
-  }
-
-  #kept() { return Object.keys(this.#storage).filter((key) => key.startsWith(`${this.key}:`)).sort(); }
-
-  #keep(item, state = item.state) {
+  function save(item, state = item.state) {
     item.since = Date.now();
-    this.#store(`${this.key}:${item.id}`, { ...item, state });
+    store(`${key}:${item.id}`, { ...item, state });
   }
 
-  #recall(first) {
-    let { handle, over, at } = this.#stored(this.key) ?? {};
-    if (first && this.minutes && Date.now() - at > this.minutes * 60_000) {
-      this.renew();
-      handle = over = "";
+  function recall(first) {
+    const minutes = +(set("persistent-session-expire") ?? 1440);
+    let { handle: known, over, at } = stored(key) ?? {};
+    if (first && minutes && Date.now() - at > minutes * 60_000) {
+      chat.renew();
+      known = over = "";
     }
-    if (this.#handle && handle != null && handle !== this.#handle) this.#begin(handle);
-    this.#handle ||= handle;
-    if (over && this.#cursor) this.over = over;
-    for (const key of this.#kept()) {
-      const own = this.#stored(key) ?? {};
-      if (this.#sending.has(this.transcript.own(own.id))) continue;
+    if (handle && known != null && known !== handle) begin(known);
+    handle ||= known;
+    if (over && cursor) chat.over = over;
+    for (const one of kept()) {
+      const own = stored(one) ?? {};
+      if (sending.has(chat.own(own.id))) continue;
       if (first && own.state === "sending") own.state = "unknown";
-      this.transcript.addOwn(own);
-      if (own.state === "sent") this.#await(own.task);
+      chat.addOwn(own);
+      if (own.state === "sent") wait(own.task);
     }
-    this.#follow();
-    this.#changed();
+    follow();
+    change();
   }
 
-  #await(task) {
-    const { event, news } = this.#told.get(task) ?? {};
-    if (event === "done") this.transcript.done(news);
-    else this.awaited.set(task, news?.content ?? "");
-  }
+  // Sending
 
-  /** @param {Item} item */
-  #deliver(item) {
-    const { transcript } = this, post = () => this.#post(item, transcript);
+  function deliver(item) {
+    const { items } = chat;
+    const post = async () => {
+      let begun, fate;
+      if (items !== chat.items) return;
+      try {
+        const { content: message, attachments = [] } = item;
+        chat.emit("message:before-send", { message });
+        const page_context = await start(item.context);
+        begun = true;
+        const body = { message, page_context, attachments: attachments.map((file) => file.id) };
+        const { task, accepted_at: time } = await ask(`${api}messages`, { body, headers: { "Idempotency-Key": `${item.id}-${item.again}` } });
+        fate = { state: "sent", task, time };
+        chat.emit("message:sent", { message });
+        touch();
+        wait(task);
+        chat.notice = "";
+      } catch (error) {
+        if (items !== chat.items) return;
+        const unknown = begun && error.fate !== "not_sent" && !/^4/.test(error.status);
+        fate = { state: unknown ? "unknown" : "not_sent", detail: error.detail };
+        if (!unknown) refused(error);
+      }
+      sending.delete(item);
+      save(chat.addOwn({ ...item, ...fate }));
+      recall();
+    };
     item.state = "sending";
-    this.#sending.add(item);
-    this.#keep(item);
-    this.#changed({ own: item });
-    this.#queue = this.#queue.then(() => this.#handle || !this.locks ? post() : this.locks.request(this.key, post));
+    sending.add(item);
+    save(item);
+    change({ own: item });
+    queue = queue.then(() => handle || !locks ? post() : locks.request(key, post));
   }
 
-  async #post(item, transcript) {
-    let begun, fate;
-    if (transcript !== this.transcript) return;
-    try {
-      const { content: message, context, attachments = [] } = item;
-      this.emit("message:before-send", { message });
-      const page_context = await this.#start(context);
-      if (transcript !== this.transcript) return;
-      begun = true;
-      const { task, accepted_at: time } = await this.#ask(`${this.api}messages`, { message, page_context, attachments: attachments.map(({ id }) => id) }, { "Idempotency-Key": `${item.id}-${item.again}` });
-      if (transcript !== this.transcript) return;
-      fate = { state: "sent", task, time };
-      this.emit("message:sent", { message });
-      this.#touch();
-      this.#await(task);
-      this.notice = "";
-    } catch (/** @type {any} */ error) {
-      if (transcript !== this.transcript) return;
-      const unknown = begun && error.fate !== "not_sent" && !(error.status < 500);
-      fate = { state: unknown ? "unknown" : "not_sent", detail: error.detail };
-      if (!unknown) this.#refused(error);
+  async function start(own) {
+    const page_context = pageContext(document, set("page-context"), { ...host.pageContext, ...own }, chat.limits.page_context_bytes ?? 8192);
+    handle ||= stored(key)?.handle;
+    if (!handle) {
+      const begun = await ask(`${about}/sessions`, { body: { page_context, participant: id || name ? { id, name } : undefined } });
+      handle = begun.handle;
+      touch();
+      if (begun.task) wait(begun.task);
+      chat.emit("session:started", {});
     }
-    this.#sending.delete(item);
-    this.#keep(this.transcript.addOwn({ ...item, ...fate }));
-    this.#recall();
-  }
-
-  // The page's context now; with it a session, where there is none.
-  async #start(own) {
-    const page_context = this.context(own), { transcript, user: id, name } = this;
-    this.#handle ||= this.#stored(this.key)?.handle;
-    if (this.#handle) return page_context;
-    const { handle, task } = await this.#ask(`${this.site}/sessions`, { page_context, participant: id || name ? { id, name } : undefined });
-    if (transcript !== this.transcript) return;
-    this.#handle = handle;
-    this.#touch();
-    if (task) this.#await(task);
-    this.emit("session:started", {});
     return page_context;
   }
 
-  #touch() { this.#store(this.key, { ...this.#stored(this.key), handle: this.#handle, at: Date.now() }); }
+  function wait(task) {
+    const { event, news } = told.get(task) ?? {};
+    if (event === "done") chat.done(news);
+    else chat.awaited.set(task, news?.content ?? "");
+  }
 
-  async #ask(url, body, headers, signal) {
+  async function ask(url, { body, signal, headers: more } = Object()) {
+    const { items } = chat;
     const response = await fetch(url, {
-      signal: signal ?? AbortSignal.timeout(30_000), credentials: "omit", method: body ? "POST" : "GET", body: body && JSON.stringify(body),
+      signal: signal ?? AbortSignal.timeout(30_000), credentials: "omit", method: body && "POST", body: body && JSON.stringify(body),
       headers: {
-        ...(url.startsWith(this.api) && { Authorization: `Bearer ${this.#handle}` }),
-        ...(body && { "Content-Type": "application/json" }), ...headers,
+        ...(url.startsWith(api) && { Authorization: `Bearer ${handle}` }),
+        ...(body && { "Content-Type": "application/json" }), ...more,
       },
     });
-    if (response.ok) return body ? response.json() : response;
-    const wait = Number(response.headers.get("Retry-After")) * 1000;
-    throw Object.assign(new Error(), { status: response.status, wait }, await response.json().catch(() => {}));
+    const { ok, status, headers } = response;
+    if (ok && signal) return response;
+    const answer = await response.json().catch(() => {});
+    if (ok && answer && !(body && items !== chat.items)) return answer;
+    throw Object.assign(new Error(), { status, wait: Number(headers.get("Retry-After")) * 1000 }, answer);
   }
 
-  /** @param {Fault} fault */
-  #refused({ code, detail }) {
-    if (OVER[code]) this.#end(OVER[code]);
-    else this.notice = detail ?? this.notice;
+  function refused({ code, detail }) {
+    if (OVER[code]) end(OVER[code]);
+    else chat.notice = detail ?? chat.notice;
     if (detail) console.warn(`chat-widget: ${code}: ${detail}`);
-    this.emit("error", { code, detail });
+    chat.emit("error", { code, detail });
   }
 
-  #end(over) {
-    if (this.over !== over) this.emit("session:ended", {});
-    this.over = over;
-    if (over === "expired") this.awaited.clear();
-    this.#store(this.key, { ...this.#stored(this.key), handle: this.#handle, over });
+  function end(over) {
+    if (chat.over !== over) chat.emit("session:ended", {});
+    chat.over = over;
+    if (over === "expired") chat.awaited.clear();
+    note({ over });
   }
 
-  #wake() {
-    clearTimeout(this.#grace);
-    if (document.hidden) return this.#grace = setTimeout(() => {
-      this.#away = true;
-      this.#follow();
+  // Coming and going
+
+  function wake() {
+    clearTimeout(grace);
+    if (document.hidden) return grace = setTimeout(() => {
+      away = true;
+      follow();
     }, 60_000);
-    this.#away = false;
-    this.#recall();
-    this.#tabs?.hello();
-    this.#hurry();
+    away = false;
+    recall();
+    hello();
+    hurry();
   }
 
-  #suspend() {
-    this.#cursor = this.#live = this.#linked = null;
-    this.#sending.forEach((item) => this.#keep(item, "unknown"));
-    this.#tabs = this.#tabs?.close();
+  function suspend() {
+    part();
+    cursor = live = linked = null;
+    sending.forEach((item) => save(item, "unknown"));
   }
 
-  #follow() {
-    const wanted = this.#handle && (this.awaited.size || (this.#open && !this.over && (!this.#away || this.background())));
-    if (wanted) this.#tabs ??= new Tabs(this.key + this.#handle.slice(-16), this);
-    this.#tabs?.want(wanted);
+  function follow() {
+    const wanted = handle && (chat.awaited.size || (open && !chat.over && (!away || set("background-stream") === "on")));
+    if (!wanted) turn = turn?.abort();
+    else if (!turn) join();
   }
 
-  /** @param {Told} told */
-  hear({ events, all, cursor, connection }) {
-    if (all || this.#cursor != null) this.#cursor = cursor ?? "";
-    this.#hold(connection);
-    events.forEach((event) => this.#take(event, !all));
-    this.#follow();
-    this.#changed();
+  // One stream a browser
+
+  async function join(how) {
+    const line = key + handle.slice(-16), own = new AbortController(), { signal } = own, leads = () => signal.aborted || lead(leader = own);
+    turn?.abort();
+    turn = own;
+    if (locks && !channel) {
+      channel = new BroadcastChannel(line);
+      channel.onmessage = ({ data }) => data ? hear(data) : turn && turn === leader && recap();
+    }
+    if (!how) hello();
+    try {
+      await (locks ? locks.request(line, how ?? { signal }, leads) : leads());
+    } catch {
+      if (own !== leader) await leads();
+    }
+    own.abort();
+    if (turn === own) turn = null;
   }
 
-  recap() {
-    this.#hurry();
-    this.#tell([...this.#told.values()], true);
+  function hello() {
+    channel?.postMessage(0);
+    expect(10_000, () => join({ steal: true }));
   }
 
-  #tell(events, all) {
-    this.#tabs?.tell({ events, all, cursor: this.#cursor, connection: this.connection });
-    this.#changed();
+  function expect(time, act) {
+    clearTimeout(timer);
+    timer = setTimeout(() => turn && turn !== leader && act(), time);
   }
 
-  #link(connection) {
-    this.#hold(connection);
-    this.#tell([]);
+  function part() {
+    clearTimeout(timer);
+    turn = turn?.abort();
+    channel = channel?.close();
   }
 
-  #hold(connection) {
-    this.connection = connection;
-    if (connection) this.#linked = 0;
-    else if (!this.#linked) {
-      this.#linked = Date.now();
-      setTimeout(() => this.#changed(), PATIENCE + 100);
+  function hear(news) {
+    expect(30_000 + 9000 * Math.random(), hello);
+    if (news.all || cursor != null) cursor = news.cursor ?? "";
+    hold(news.connection);
+    news.events.forEach((event) => take(event, !news.all));
+    follow();
+    change();
+  }
+
+  function share(events, all) {
+    channel?.postMessage({ events, all, cursor, connection: chat.connection });
+    change();
+  }
+
+  function recap() {
+    hurry();
+    share([...told.values()], true);
+  }
+
+  // The stream
+
+  function hold(connection) {
+    chat.connection = connection;
+    if (connection) linked = 0;
+    else if (!linked) {
+      linked = Date.now();
+      setTimeout(change, PATIENCE + 100);
     }
   }
 
-  #check() { if (Date.now() - this.#heard > PATIENCE) this.#attempt.abort(); }
+  const check = () => Date.now() - heard > PATIENCE && attempt.abort();
 
-  #hurry() {
-    this.#check();
-    this.#skip?.();
+  function hurry() {
+    check();
+    skip?.();
   }
 
-  async lead(signal) {
-    const watch = setInterval(() => this.#check(), 5000);
+  async function lead({ signal }) {
+    const watch = setInterval(check, 5000);
     signal.onabort = () => {
-      this.#attempt.abort();
-      this.#skip?.();
+      attempt.abort();
+      skip?.();
     };
-    this.recap();
+    recap();
     for (let failures = 0, retry = 1000; !signal.aborted; failures++) {
-      const { signal: attempt } = this.#attempt = new AbortController();
+      const own = attempt = new AbortController();
       let least = 0;
-      this.#heard = Date.now();
+      heard = Date.now();
       try {
-        const tasks = [...this.awaited.keys()].slice(-20).map((task) => `&task=${task}`).join("");
-        const response = await this.#ask(`${this.api}events?${tasks}`, null, this.#cursor && { "Last-Event-ID": this.#cursor }, attempt);
+        const tasks = [...chat.awaited.keys()].slice(-20).map((task) => `&task=${task}`).join("");
+        const response = await ask(`${api}events?${tasks}`, { signal: own.signal, headers: cursor && { "Last-Event-ID": cursor } });
         failures = 0;
-        this.#link("");
-        const feed = parser((event) => attempt.aborted || this.#received(event), (told) => { retry = told; });
+        hold("");
+        share([]);
+        const feed = parser((event) => own.signal.aborted || received(event), (time) => { retry = time; });
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-        for (let read; !(read = await reader.read()).done; feed(read.value)) this.#heard = Date.now();
-      } catch (/** @type {any} */ error) {
+        for (let read; !(read = await reader.read()).done; feed(read.value)) heard = Date.now();
+      } catch (error) {
         least = error.wait || 0;
-        // Anything else may pass: a gateway in the middle of a deploy says what it likes.
         if (OVER[error.code]) {
-          this.#refused(error);
+          refused(error);
           break;
         }
       }
       if (signal.aborted) break;
-      this.#link(navigator.onLine ? failures && "retrying" : "offline");
-      const wait = attempt.aborted ? 0 : least + Math.random() * Math.min(30_000, retry * 2 ** failures);
-      await new Promise((resolve) => setTimeout(this.#skip = resolve, wait));
+      hold(navigator.onLine ? failures && "reconnecting" : "offline");
+      share([]);
+      await new Promise((resolve) => {
+        skip = resolve;
+        setTimeout(skip, own.signal.aborted ? 0 : least + Math.random() * Math.min(30_000, retry * 2 ** failures));
+      });
     }
     clearInterval(watch);
-    this.#changed();
+    change();
   }
 
-  #received({ event, data, id }) {
-    const came = { event, news: JSON.parse(data) };
-    if (id) this.#cursor = id;
-    this.#tell([came]);
-    if (event === "ready") this.#live = true;
-    this.#take(came, this.#live);
+  function received({ event, data, id: place }) {
+    const news = { event, news: JSON.parse(data) };
+    cursor = place || cursor;
+    share([news]);
+    live ||= event === "ready";
+    take(news, live);
   }
 
-  /** @param {Came} came @param {boolean} [live] */
-  #take({ event, news }, live) {
-    const { task, key = task ?? event } = news;
+  function take({ event, news }, now) {
+    const { task, status } = news, waits = chat.awaited.has(task);
     let message;
-    this.#told.set(key, { event, news });
-    if (event === "message" && this.transcript.add(news)) message = news;
-    if (news.role === "assistant" && this.notice) this.notice = "";
-    if (event === "progress" && this.awaited.has(task)) this.awaited.set(task, news.content);
+    told.set(news.key ?? task ?? event, { event, news });
+    if (event === "message" && chat.add(news)) message = news;
+    if (news.role === "assistant") chat.notice = "";
+    if (event === "progress" && waits) chat.awaited.set(task, news.content);
     if (event === "done") {
-      this.awaited.delete(task);
-      const own = this.transcript.done(news);
-      if (own) this.#keep(own);
+      const own = chat.done(news);
+      chat.awaited.delete(task);
+      if (own) save(own);
     }
-    if (event === "session" && news.status !== "active") this.#end(news.status);
-    if (event === "notice") this.notice = news.code === "restored" ? "" : news.detail;
-    if (message && live) this.#touch();
-    this.#changed({ message, live: live || this.awaited.has(task) });
-    this.#follow();
+    if (event === "session" && status !== "active") end(status);
+    if (event === "notice") chat.notice = news.code === "restored" ? "" : news.detail;
+    if (message && now) touch();
+    change({ message, live: now || waits });
+    follow();
   }
 
-  #changed(news = {}) {
-    for (const { own, id, key, state, task } of this.transcript.items) {
-      if (own && key && state === "sent" && !this.awaited.has(task)) this.#store(`${this.key}:${id}`);
-    }
-    this.onchange(news);
-  }
+  begin();
+  recall(true);
+  chat.on(self, "pageshow resume online visibilitychange", wake);
+  chat.on(self, "pagehide freeze", suspend);
+  chat.on(self, "storage", (event) => event.key?.startsWith(key) && recall());
+  return chat;
 }
+
+// What is shown, and in which order
+
+export function Transcript() {
+  /** @type {Item[]} */
+  const items = [], known = new Set();
+
+  const own = (id) => items.find((item) => item.id === id);
+  const asks = (task) => (item) => item.own && item.task === task;
+
+  function insert(item) {
+    const floor = item.own || !item.task ? 0 : items.findIndex(asks(item.task)) + 1;
+    let place = items.length;
+    while (place > floor && items[place - 1].time > item.time) place--;
+    items.splice(place, 0, item);
+    return item;
+  }
+
+  return {
+    items, own, awaited: new Map(), over: "", notice: "", connection: "",
+
+    addOwn(item) {
+      const one = own(item.id);
+      if (one) return Object.assign(one, item, one.key && item.state === "unknown" && { state: "sent" });
+      if (item.key) known.add(item.key);
+      return insert({ own: true, role: "user", state: "sending", time: "~", ...item });
+    },
+
+    add(message) {
+      const { key, role, content, created_at: time, task = key } = message, mine = role === "user";
+      if (known.has(key) || (!mine && known.has(task))) return;
+      known.add(key);
+      const one = mine && items.find((item) => item.own && !item.key && item.state !== "not_sent" && !(time <= (item.after ?? "")) && item.content.trim() === content.trim());
+      if (one) {
+        items.splice(items.indexOf(one), 1);
+        insert(Object.assign(one, { key, time, state: one.state === "unknown" ? "sent" : one.state }));
+      } else {
+        if (!mine) known.add(task);
+        return insert({ ...message, time });
+      }
+    },
+
+    done({ task, status, detail }) {
+      const one = items.find(asks(task));
+      if (one && status !== "complete") return Object.assign(one, { state: status, detail });
+    },
+
+    hasOutcome(item) {
+      const next = items[items.indexOf(item) + 1];
+      return known.has(item.task) || (next && next.role !== "user");
+    },
+  };
+}
+
+// Server-sent events
 
 export function parser(onevent, onretry) {
   let rest = "", event = {};
@@ -394,4 +479,65 @@ export function parser(onevent, onretry) {
       else event[field] = field === "data" && "data" in event ? `${event.data}\n${value}` : value;
     }
   };
+}
+
+// What the bot learns of the page
+
+export function pageContext(page, declared, given, longest) {
+  if (declared === "off") return;
+  const { origin, pathname } = new URL(page.URL);
+  let own;
+  try { own = /^(auto|explicit)?$/.test(declared ?? "") ? {} : Object(JSON.parse(declared)); } catch { console.warn("chat-widget: page-context is no JSON object."); }
+  const context = {
+    ...(declared !== "explicit" && {
+      page_url: origin + pathname, page_title: text(page.title.replace("● ", "")), page_language: text(page.documentElement.lang), ...product(page),
+    }), ...own, ...given,
+  };
+  if (new Blob([JSON.stringify(context)]).size > longest) delete context.description;
+  return context;
+}
+
+const text = (value) => Object(value) === value ? undefined : `${value ?? ""}`.trim().slice(0, 300) || undefined;
+
+const first = (value) => [value].flat()[0];
+
+const named = (value) => text(first(value)?.name ?? first(value));
+
+function product(page) {
+  const meta = (name) => page.querySelector(`meta[property$="${name}"]`)?.content;
+  let found;
+  for (const { textContent } of page.querySelectorAll('script[type="application/ld+json"]')) {
+    try { found ??= find(JSON.parse(textContent), 5); } catch { /* broken */ }
+  }
+  found ??= microdata(page.querySelector('[itemtype$="schema.org/Product"]')) ?? (meta("price:amount") && {
+    sku: meta("retailer_item_id"), name: meta("og:title"), brand: meta("brand"), description: meta("og:description"),
+    offers: { price: meta("price:amount"), priceCurrency: meta("price:currency"), availability: meta("availability") },
+  });
+  if (!found) return;
+  const { sku, productID, mpn, name, brand, category, description } = found, offer = first(found.offers) ?? {};
+  const availability = text(offer.availability)?.split("/").pop();
+  return {
+    product_id: text(sku ?? productID ?? mpn), product_name: text(name), brand: named(brand), category: named(category), description: text(description),
+    price: text(offer.price ?? offer.lowPrice), currency: text(offer.priceCurrency), availability,
+    in_stock: availability && /^(in.?st|online|limited)/i.test(availability),
+  };
+}
+
+function find(data, depth) {
+  if (!data || !depth) return;
+  if ([data["@type"]].flat().some((type) => /^(.*\/)?Product(Group)?$/.test(type))) return data;
+  for (const inner of Array.isArray(data) ? data : [data["@graph"], data.mainEntity]) {
+    const found = find(inner, depth - 1);
+    if (found) return found;
+  }
+}
+
+function microdata(scope) {
+  if (!scope) return;
+  const data = {};
+  for (const one of scope.querySelectorAll("[itemprop]")) {
+    const { content, href, src, textContent } = one;
+    data[one.getAttribute("itemprop")] ??= one.matches("[itemscope]") ? textContent : content ?? href ?? src ?? textContent;
+  }
+  return { ...data, offers: data };
 }
