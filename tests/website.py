@@ -64,7 +64,7 @@ class Website(Visitor):
     ) -> None:
         """A page with this in it, and the tag at its end."""
         tag = self.tag(**attributes) if tag is None else tag
-        html = f'<!doctype html><html lang="en"><title>Lamps</title>{head}<body>{body}{tag}'
+        html = f'<!doctype html><html lang="en"><meta name="viewport" content="width=device-width"><title>Lamps</title>{head}<body>{body}{tag}'
         self.stage.workshop.pages[path] = ({}, html)
         self.page.goto(f"{self.stage.workshop.url}{path}")
         self.page.locator("chat-widget").first.wait_for(state="attached")
@@ -74,17 +74,27 @@ class Website(Visitor):
         self.visit(body, **more)
         self.open_chat()
 
+    def open_chat(self) -> None:
+        """Press the launcher."""
+        self.launcher.click()
+        self.panel.wait_for()
+
+    def say(self, text: str) -> None:
+        """Type and send."""
+        self.field.fill(text)
+        self.field.press("Enter")
+
     def widget(self, script: str) -> Any:
         """What a script says of the element `widget`. It waits for no promise of the element's."""
         return self.page.evaluate(
             f"() => {{ const widget = document.querySelector('chat-widget'); return {script}; }}"
         )
 
-    def ask(self, question: str = "Hello", answer: str = "Welcome") -> None:
-        """A message, and its answer."""
+    def ask(self, question: str = "Hello", answer: str = "Welcome", shown: str | None = None) -> None:
+        """A message, and its answer; `shown` is what of it can be read, where that is not as written."""
         self.stage.upstream.order("answers", text=answer, delay=0.05)
         self.say(question)
-        self.answer(answer)
+        self.answer(shown or answer)
         expect(self.page.locator(".typing")).to_be_hidden()
 
     def bot_says(self, text: str, **more: Any) -> None:
@@ -112,10 +122,10 @@ class Website(Visitor):
         found = locator.bounding_box()
         assert found is not None
         return {
-            "left": found["x"],
-            "top": found["y"],
-            "right": found["x"] + found["width"],
-            "bottom": found["y"] + found["height"],
+            "left": round(found["x"], 2),
+            "top": round(found["y"], 2),
+            "right": round(found["x"] + found["width"], 2),
+            "bottom": round(found["y"] + found["height"], 2),
         }
 
 
