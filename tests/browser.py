@@ -76,6 +76,13 @@ class Stage:
             WIDGET_PROXY_CONFIG=str(Path(__file__).parent.parent / "examples/shop/widget-proxy.toml"),
             WIDGET_PROXY_SITES__SHOP__TITLE="Ask Nordlicht",
             WIDGET_PROXY_SITES__SHOP__ALLOWED_ORIGINS=f"http://{HOST}:{shop_port},{self.workshop.url}",
+            # A second site for the workshop's pages, which takes files.
+            WIDGET_PROXY_SITES__OTHER__TITLE="Ask the other",
+            WIDGET_PROXY_SITES__OTHER__ALLOWED_ORIGINS=self.workshop.url,
+            WIDGET_PROXY_SITES__OTHER__ATTACHMENTS="true",
+            WIDGET_PROXY_SITES__OTHER__LIMITS__FILE_BYTES="200000",
+            WIDGET_PROXY_SITES__OTHER__LIMITS__FILES="3",
+            WIDGET_PROXY_SITES__OTHER__LIMITS__FILE_EXTENSIONS="txt, pdf, png",
         )
         self.shop = Shop(shop_port, self.proxy.url, directory / "shop.log")
 

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser import ARGUMENTS, Stage, Visitor, visiting
 from tests.servers import HOST, FakeUpstream, Proxy, Redis, running
+from tests.website import Website, on_website
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +104,10 @@ def visitor(browser: Browser, stage: Stage) -> Iterator[Visitor]:
     with visiting(browser, stage) as visitor:
         yield visitor
         assert [line for line in visitor.console if line.startswith("uncaught")] == []
+
+
+@pytest.fixture
+def website(browser: Browser, stage: Stage) -> Iterator[Website]:
+    """A page of a test's own with the chat on it. Whatever goes uncaught in it fails the test."""
+    with on_website(browser, stage) as website:
+        yield website
