@@ -4,6 +4,7 @@ senders and upstreams that stall, go or lie."""
 import hashlib
 import json
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -608,6 +609,64 @@ def test_slow_files_leave_messages_their_connections(small: Proxy, upstream: Fak
     assert_problem(refused, "unavailable")
     assert int(refused.headers["Retry-After"]) > 0
     eventually(lambda: upload(small, handles[2]).status_code == 201)
+
+
+# The server is to exit
+
+
+@pytest.fixture
+def leaving(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Proxy]:
+    """A proxy of the test's own, to be stopped."""
+    with Proxy(upstream.url, tmp_path / "log", **ATTACHMENTS) as server:
+        yield server
+
+
+def test_a_slow_upload_does_not_hold_the_server_that_is_to_exit(leaving: Proxy, upstream: FakeUpstream) -> None:
+    handle = leaving.start_session()
+    with SlowUpload(leaving, handle, 900) as sender:
+        sender.send(form_head() + b"x")
+        time.sleep(0.3)
+        began = time.monotonic()
+        leaving.signal(signal.SIGTERM)
+        status, answer = sender.answer()
+        assert (status, answer["code"]) == (503, "unavailable")
+        assert sender.socket.recv(10) == b"", "and it is closed"
+    assert leaving.stop() in {0, 143, -signal.SIGTERM}
+    assert time.monotonic() - began < 6, "of the eight seconds that it may take"
+    assert "Traceback" not in leaving.output()
+    assert "Exception" not in leaving.output()
+    eventually(lambda: [one["status"] for one in upstream.requests("upload")] == [0])
+    assert taken(upstream) == []
+
+
+def test_an_upload_that_is_nearly_there_is_finished_before_the_exit(leaving: Proxy, upstream: FakeUpstream) -> None:
+    handle = leaving.start_session()
+    body = form_head() + b"hello" + END
+    with SlowUpload(leaving, handle, len(body)) as sender:
+        sender.send(body[:-1])
+        time.sleep(0.3)
+        leaving.signal(signal.SIGTERM)
+        time.sleep(1)
+        sender.send(body[-1:])
+        status, _ = sender.answer()
+    assert status == 201
+    assert leaving.stop() in {0, 143, -signal.SIGTERM}
+    assert [file["size"] for file in taken(upstream)] == [5]
+    assert "Traceback" not in leaving.output()
+
+
+def test_a_file_upstream_is_slow_to_take_does_not_hold_it_either(leaving: Proxy, upstream: FakeUpstream) -> None:
+    handle = leaving.start_session()
+    upstream.order("faults", kind="upload", fault="hang", seconds=20)
+    body = form_head() + b"hello" + END
+    with SlowUpload(leaving, handle, len(body)) as sender:
+        sender.send(body)
+        time.sleep(0.3)
+        leaving.signal(signal.SIGTERM)
+        status, answer = sender.answer()
+    assert (status, answer["code"]) == (503, "unavailable")
+    assert leaving.stop() in {0, 143, -signal.SIGTERM}
+    assert "Traceback" not in leaving.output()
 
 
 # Upstream misbehaves

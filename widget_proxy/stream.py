@@ -2,8 +2,7 @@
 
 An open stream is one task that waits for its reader to leave, and an entry in a list; what there is to write is
 written by a short-lived task when the log rings, and heartbeats are one timer for all. sse-starlette encodes the
-events and tells when the server is to exit; its response runs four tasks a stream, which cost more than everything
-else here together.
+events; its response runs four tasks a stream, which cost more than everything else here together.
 """
 
 import json
@@ -17,11 +16,11 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 from sse_starlette import ServerSentEvent
-from sse_starlette.sse import AppStatus
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from widget_proxy.broker import KEPT_EVENTS, Broker, BrokerUnavailable, Entry, Subscription
+from widget_proxy.drain import until_exit
 from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.hub import Hub
 from widget_proxy.messages import ready_event
@@ -34,9 +33,6 @@ RETRY_MILLISECONDS = (1000, 3000)
 
 SEND_SECONDS = 30.0
 """A reader that takes nothing for this long is dropped; it resumes from its cursor."""
-
-EXIT_LOOK_SECONDS = 0.1
-"""How often it is looked whether the server is to exit."""
 
 BEATS = 15
 """Parts in which heartbeats go out, so that ten thousand are not written at one moment."""
@@ -131,8 +127,7 @@ class Streams:
         """For ever: heartbeats, and the end of every stream once the server is to exit, with a last event on each."""
         async with anyio.create_task_group() as self._group:
             self._group.start_soon(self._beat)
-            while not AppStatus.should_exit:  # noqa: ASYNC110 # a signal handler sets it, which knows no event
-                await anyio.sleep(EXIT_LOOK_SECONDS)
+            await until_exit()
             self.draining = True
             self.broker.close_subscribers()
 
