@@ -26,6 +26,7 @@ from widget_proxy.messages import format_moment
 from widget_proxy.upstream import answers
 from widget_proxy.upstream.answers import Complete, Failed, MessagePage, Processing, Started, TaskState, UploadedFile
 from widget_proxy.upstream.errors import (
+    AnswerTooLarge,
     BadAnswer,
     ChatbotUnavailable,
     CredentialsRefused,
@@ -304,12 +305,12 @@ class UpstreamClient:
         longest = self._settings.answer_bytes
         announced = response.headers.get("Content-Length", "")
         if announced.isdecimal() and int(announced[:18]) > longest:
-            raise BadAnswer(f"it is longer than {longest} bytes", fate="unknown")
+            raise AnswerTooLarge(f"it is longer than {longest} bytes", fate="unknown")
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > longest:
-                raise BadAnswer(f"it is longer than {longest} bytes", fate="unknown")
+                raise AnswerTooLarge(f"it is longer than {longest} bytes", fate="unknown")
         return bytes(body)
 
 
