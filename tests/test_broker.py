@@ -315,6 +315,20 @@ async def test_what_is_reserved_is_left_to_the_more_urgent(broker: Broker, kind:
 
 
 async def test_a_pause_holds_everybody(broker: Broker, kind: Kind) -> None:
+async def test_what_is_given_back_can_be_taken_again(broker: Broker, kind: Kind) -> None:
+    another, budget = await kind.beside(), Budget(100, 1e6)  # what comes back by itself does not matter
+    await broker.give_back("host", budget)
+    for _ in range(10):
+        assert (await broker.spend("host", budget, 0.0)).wait == 0.0
+    assert (await broker.spend("host", budget, 0.0)).wait > 0.0
+    await another.give_back("host", budget)
+    assert (await broker.spend("host", budget, 0.0)).wait == 0.0
+    assert (await broker.spend("host", budget, 0.0)).wait > 0.0
+    for _ in range(30):
+        await broker.give_back("host", budget)
+    assert (await broker.spend("host", budget, 0.0)).level == pytest.approx(0.9), "no more than it holds"
+
+
     another, budget = await kind.beside(), Budget(100, 1000 * kind.unit)
     await broker.pause("host", budget, 30 * kind.unit)
     await broker.pause("host", budget, 3 * kind.unit)

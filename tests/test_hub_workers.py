@@ -10,8 +10,9 @@ import pytest
 
 from tests.virtual_time import ANYIO_OPTIONS, elapsed, now
 from tests.world import World, world
-from widget_proxy.broker import BrokerUnavailable
+from widget_proxy.broker import BrokerUnavailable, MessagePoll
 from widget_proxy.broker.memory import MemoryBroker
+from widget_proxy.config import PacingSettings
 from widget_proxy.fake_upstream.faults import Fault
 from widget_proxy.fake_upstream.state import Plan
 from widget_proxy.handles import ChatSession, Handles
@@ -127,6 +128,30 @@ async def test_the_budget_is_one_for_all_workers() -> None:
             group.cancel_scope.cancel()
         assert len(w.api.ledger.requests) <= 2000
         assert len(w.api.ledger.requests) > 1000, "what is there is used"
+
+
+async def test_a_poll_that_another_worker_was_granted_meanwhile_costs_the_budget_nothing() -> None:
+    class Late(MemoryBroker):
+        """Between the question and the claim another one claims."""
+
+        refused = 0
+
+        async def claim_message_poll(self, session: str, interval: float, *, ask_only: bool = False) -> MessagePoll:
+            if not ask_only and self.refused < 3:
+                self.refused += 1
+                return MessagePoll(0.1, 0.0)
+            return await super().claim_message_poll(session, interval, ask_only=ask_only)
+
+    async with world() as w:
+        w.pacing = PacingSettings(budget=Budget(100, 1e9))
+        broker = Late(clock=elapsed)
+        async with w.worker(broker) as hub:
+            session = await w.start()
+            async with hub.watch(session):
+                await anyio.sleep(10)
+        assert (broker.refused, len(w.asked("message_poll"))) == (3, 1)
+        granted = [await broker.spend(w.client.base_url, w.pacing.budget, 0.0) for _ in range(10)]
+        assert sum(one.wait == 0.0 for one in granted) == 9, "of the ten one was asked"
 
 
 class Shaky(MemoryBroker):

@@ -189,6 +189,10 @@ class Broker(Protocol):
         """Take one request from what this upstream host allows, leaving the share `reserve` of the bucket."""
         ...
 
+    async def give_back(self, upstream: str, budget: Budget) -> None:
+        """A request that was taken is not made after all."""
+        ...
+
     async def pause(self, upstream: str, budget: Budget, seconds: float) -> None:
         """Upstream ordered that nothing be asked for so long."""
         ...

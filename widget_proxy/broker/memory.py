@@ -228,6 +228,10 @@ class MemoryBroker:
             self._drop_unused(now)
             state = self._sessions[session] = _Session(Log(kept=self._kept_events), secrets.token_hex(6), now, now)
             state.log.closed = self._closing
+    async def give_back(self, upstream: str, budget: Budget) -> None:
+        if (bucket := self._buckets.get(upstream)) is not None:
+            self._buckets[upstream] = bucket.give_back(budget)
+
         state.used = now
         self._sessions.move_to_end(session)
         return state

@@ -232,6 +232,9 @@ class RedisBroker:
         wait, level = await self._script("SPEND", [self._key("budget", upstream)], arguments)
         return Allowance(float(wait), float(level))
 
+    async def give_back(self, upstream: str, budget: Budget) -> None:
+        await self._script("GIVE_BACK", [self._key("budget", upstream)], [budget.capacity])
+
     async def pause(self, upstream: str, budget: Budget, seconds: float) -> None:
         await self._script("PAUSE", [self._key("budget", upstream)], [seconds, int(budget.seconds) + 600])
 
