@@ -23,7 +23,7 @@ KEPT_SECONDS = 3600.0
 """How long a log that nobody uses is kept. After that, upstream's history is read again."""
 
 KEPT_SEND_SECONDS = 24 * 3600.0
-"""How long an idempotency key is known."""
+"""How long an idempotency key is known: whoever comes back with a message of unknown fate may have slept a night."""
 
 TAKEOVER_SHARE = 0.25
 """Share of a message poll's interval that other workers leave to the one that asked last: it knows where the reading
