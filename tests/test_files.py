@@ -679,6 +679,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], int, str]] = {
     "413 of a server before it": ({"status": 413, "body": "<h1>marker</h1>"}, 413, "file_too_large"),
     "its own limit": ({"status": 400, "body": TOO_LARGE, "content_type": JSON}, 413, "file_too_large"),
     "its own list": ({"status": 400, "body": WRONG_TYPE, "content_type": JSON}, 415, "file_type_not_supported"),
+    "415 of a server before it": ({"status": 415, "body": "<h1>marker</h1>"}, 415, "file_type_not_supported"),
     "no files": ({"status": 400, "body": '{"error": "marker"}', "content_type": JSON}, 400, "bad_request"),
     "500": ({"status": 500, "body": "<h1>marker</h1>"}, 502, "upstream_error"),
     "502": ({"status": 502, "body": "<h1>marker</h1>"}, 502, "upstream_error"),
@@ -750,6 +751,20 @@ def test_an_ended_session_takes_no_files(roomy: Proxy, upstream: FakeUpstream) -
     assert_problem(response, "session_ended")
     with roomy.client(handle=handle) as client:
         assert client.get(MESSAGES).json()["session"] == {"status": "ended"}, "whoever listens is told as well"
+
+
+def test_a_session_that_ends_while_a_file_is_on_its_way_ends_the_upload(roomy: Proxy, upstream: FakeUpstream) -> None:
+    """Upstream says so before it has read the file, and the sender reads it before all is sent."""
+    handle = roomy.start_session()
+    ended = json.dumps({"error": "Session has ended"})
+    upstream.order("faults", kind="upload", fault="status", status=400, body=ended, content_type=JSON)
+    with SlowUpload(roomy, handle, 900) as sender:
+        sender.send(form_head() + b"x")
+        status, answer = sender.answer()
+    assert (status, answer["code"]) == (409, "session_ended")
+    with roomy.client(handle=handle) as client:
+        assert client.get(MESSAGES).json()["session"] == {"status": "ended"}
+    assert taken(upstream) == []
 
 
 def test_a_429_is_kept_to(upstream: FakeUpstream, tmp_path: Path) -> None:

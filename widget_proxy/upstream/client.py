@@ -435,12 +435,12 @@ def _refuse_ended(reply: _Reply) -> None:
 
 
 def _refuse_file(reply: _Reply) -> None:
-    """An upload's own refusals. A 413 may come from whatever stands before upstream, in any shape."""
+    """An upload's own refusals. A 413 or 415 may come from whatever stands before upstream, in any shape."""
     text = _error_text(reply, "error", "detail") or ""
     if reply.status == 413 or (reply.status == 400 and "exceeds maximum" in text):
         raise FileRefused(reply.status, "it is larger than upstream takes", "size")  # its own words hold the name
-    if reply.status == 400 and text.startswith("File type"):
-        raise FileRefused(reply.status, text, "type")
+    if reply.status == 415 or (reply.status == 400 and text.startswith("File type")):
+        raise FileRefused(reply.status, text or "it is of a type that upstream does not take", "type")
 
 
 def _code(reply: _Reply) -> str | None:
