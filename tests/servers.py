@@ -146,13 +146,13 @@ def running(*servers: Server) -> Iterator[None]:
 
 
 class Redis(Server):
-    """A Redis server with nothing on disk."""
+    """A Redis server with nothing on disk. `more`: options of its own."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *more: str) -> None:
         port = free_port()
         super().__init__([], port, log)
         options = ["--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
-        self._command = ["redis-server", *options]
+        self._command = ["redis-server", *options, *more]
         self.url = f"redis://{HOST}:{port}/0"
 
 
