@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.verdict import Noted, Verdict, judge
+from benchmarks.verdict import BROKEN, Noted, Verdict, judge
 from benchmarks.visitors import Visitor, client
 from tests.servers import FakeUpstream, Proxy, Redis
 
@@ -55,7 +55,9 @@ def verdict_of(visitors: list[Visitor], upstream: FakeUpstream) -> Verdict:
     total = Verdict()
     for number, visitor in enumerate(visitors):
         sent = [(one.text, one.task) for one in visitor.sent if one.accepted]
-        noted = Noted(sent, visitor.shown, visitor.ends, visitor.repeated, visitor.connects)
+        noted = Noted(
+            sent, visitor.shown, visitor.ends, visitor.repeated, visitor.connects, visitor.repeated_on_one_stream
+        )
         total += judge(noted, stored.get(str(number), []))
     return total
 
@@ -150,8 +152,7 @@ def main() -> int:
         sys.stdout.write(f"{figures}\n")
         return 0 if all(one["lost"] for one in figures.values()) else 1
     results.write("chaos", {"seed": given.seed, "message_poll_s": MESSAGE_POLL_SECONDS}, figures)
-    broken = ("lost", "doubled", "without_exactly_one_done", "sent_twice", "never_arrived")
-    return int(any(one[what] for one in figures.values() for what in broken))
+    return int(any(one[what] for one in figures.values() for what in BROKEN))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,18 @@ from typing import Any
 UNSAVED = "This answer is not in the history."
 
 
+BROKEN = ("lost", "doubled", "without_exactly_one_done", "done_twice_on_one_stream", "sent_twice", "never_arrived")
+"""What has to be 0."""
+
+
 @dataclass(slots=True)
 class Verdict:
-    """Counts over all visitors. All but the last four have to be 0."""
+    """Counts over all visitors."""
 
     lost: int = 0
     doubled: int = 0
     without_exactly_one_done: int = 0
+    done_twice_on_one_stream: int = 0
     sent_twice: int = 0
     never_arrived: int = 0
     messages: int = 0
@@ -25,8 +30,7 @@ class Verdict:
     @property
     def clean(self) -> bool:
         """Whether the promises were kept."""
-        broken = (self.lost, self.doubled, self.without_exactly_one_done, self.sent_twice, self.never_arrived)
-        return not any(broken)
+        return not any(getattr(self, one) for one in BROKEN)
 
     def __add__(self, other: "Verdict") -> "Verdict":
         return Verdict(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
@@ -38,13 +42,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What a visitor noted. `sent`: text and task of each accepted message; `ends`: how often each end was told."""
+    """What a visitor noted. `sent`: text and task of each accepted message; `ends`: how often each end was told;
+    `repeated` of them again, `repeated_on_one_stream` again on the same connection."""
 
     sent: Sequence[tuple[str, str | None]]
     shown: Sequence[Mapping[str, Any]]
     ends: Mapping[str, Mapping[str, int]]
     repeated: int = 0
     connects: int = 1
+    repeated_on_one_stream: int = 0
 
 
 def judge(noted: Noted, stored: Iterable[Mapping[str, Any]]) -> Verdict:
@@ -53,6 +59,7 @@ def judge(noted: Noted, stored: Iterable[Mapping[str, Any]]) -> Verdict:
         messages=len(noted.sent),
         found_in_transcript=sum(task is None for _, task in noted.sent),
         repeated_on_the_wire=noted.repeated,
+        done_twice_on_one_stream=noted.repeated_on_one_stream,
         reconnects=max(0, noted.connects - 1),
     )
     rows = Counter((row["role"], _moment(row["created_at"]), row["content"]) for row in stored)

@@ -43,12 +43,14 @@ class Visitor:
     arrived: dict[str, float] = field(default_factory=dict)  # task or key -> wall time
     ends: dict[str, Counter[str]] = field(default_factory=dict)
     repeated: int = 0
+    repeated_on_one_stream: int = 0
     connects: int = 0
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     refused: Counter[str] = field(default_factory=Counter)
     url: int = 0
     retry: float = 1.0
     _known: set[str] = field(default_factory=set)
+    _ended_on_this_stream: set[str] = field(default_factory=set)
 
     async def start(self) -> None:
         """Start a session, however often it takes."""
@@ -132,6 +134,7 @@ class Visitor:
                 return
             self.connects += 1
             self.connected.set()
+            self._ended_on_this_stream.clear()
             async for name, data, identity in self._events(answer.content):
                 self._take(name, data, identity)
 
@@ -170,6 +173,8 @@ class Visitor:
             self.awaited.discard(task)
             ends = self.ends.setdefault(task, Counter())
             self.repeated += bool(ends)
+            self.repeated_on_one_stream += task in self._ended_on_this_stream
+            self._ended_on_this_stream.add(task)
             ends[data["status"]] += 1
             self.arrived.setdefault(task, time.time())
 

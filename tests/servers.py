@@ -106,6 +106,15 @@ class Server:
         """Start this module in place of the usual one, with the same environment."""
         self._command = [sys.executable, "-m", module, *arguments]
 
+    def run_file_instead(self, file: Path) -> None:
+        """Start this program in place of the usual one, with the same arguments and environment."""
+        self._command = [sys.executable, str(file), *self._command[3:]]
+
+    def ends_by_itself(self, seconds: float) -> int:
+        """Wait until it has ended; its exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
     @property
     def pid(self) -> int:
         """Its process."""
@@ -146,13 +155,13 @@ def running(*servers: Server) -> Iterator[None]:
 
 
 class Redis(Server):
-    """A Redis server with nothing on disk."""
+    """A Redis server with nothing on disk. `more`: options of its own."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *more: str) -> None:
         port = free_port()
         super().__init__([], port, log)
         options = ["--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
-        self._command = ["redis-server", *options]
+        self._command = ["redis-server", *options, *more]
         self.url = f"redis://{HOST}:{port}/0"
 
 

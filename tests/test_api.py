@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -521,3 +523,35 @@ def assert_problem(response: Any, code: str) -> None:
     assert problem["detail"].endswith((".", "…", "!"))
     for secret in (EMBED_KEY, SECRET_KEY, "Traceback", "widget_proxy/"):
         assert secret not in response.text
+
+
+# The server is to exit
+
+
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "k"}])
+def test_a_send_that_upstream_is_slow_to_answer_ends_before_the_exit_with_its_fate_unknown(
+    own_proxy: Proxy, upstream: FakeUpstream, key: dict[str, str]
+) -> None:
+    handle = own_proxy.start_session()
+    upstream.order("faults", kind="message", fault="hang", seconds=20)
+    with own_proxy.client(handle=handle) as client:
+        threading.Timer(0.5, own_proxy.signal, [signal.SIGTERM]).start()
+        response = client.post(MESSAGES, json={"message": "hello"}, headers=key)
+    assert response.status_code == 504
+    assert_problem(response, "upstream_unreachable")
+    assert response.json()["fate"] == "unknown"
+    assert own_proxy.stop() in {0, 143, -signal.SIGTERM}
+    assert "Traceback" not in own_proxy.output()
+
+
+def test_a_start_that_upstream_is_slow_to_answer_ends_before_the_exit(
+    own_proxy: Proxy, upstream: FakeUpstream
+) -> None:
+    upstream.order("faults", kind="start", fault="hang", seconds=20)
+    with own_proxy.client() as client:
+        threading.Timer(0.5, own_proxy.signal, [signal.SIGTERM]).start()
+        response = client.post(SESSIONS, json={})
+    assert response.status_code == 503
+    assert_problem(response, "unavailable")
+    assert own_proxy.stop() in {0, 143, -signal.SIGTERM}
+    assert "Traceback" not in own_proxy.output()

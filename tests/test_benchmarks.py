@@ -1,13 +1,17 @@
 """The benchmarks' own counting can fail."""
 
+import asyncio
+import random
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import Browser
 
 from benchmarks import page_cost
 from benchmarks.poll_discipline import shortest_gaps
 from benchmarks.verdict import UNSAVED, Noted, Verdict, judge
+from benchmarks.visitors import Visitor, client
 from tests.browser import Stage, visiting
 
 
@@ -40,6 +44,32 @@ def test_an_answer_without_an_end_or_with_two_is_counted() -> None:
     assert judge(Noted(SENT, STORED, {}), STORED).without_exactly_one_done == 1
     assert judge(Noted(SENT, STORED, {"t1": {"complete": 1, "timeout": 1}}), STORED).without_exactly_one_done == 1
     assert judge(Noted(SENT, STORED, {"t1": {"complete": 3}}, repeated=2), STORED).repeated_on_the_wire == 2
+
+
+def ends_of(*tasks: str) -> bytes:
+    return "".join(f'event: done\ndata: {{"task":"{one}","status":"complete"}}\n\n' for one in tasks).encode()
+
+
+@pytest.mark.anyio
+async def test_an_end_told_twice_on_one_stream_is_counted_and_on_two_it_is_not() -> None:
+    told = [["t1", "t2"], ["t2"], ["t1", "t3", "t1"]]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = ends_of(*told.pop(0))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, client() as http:
+        visitor = Visitor(http, [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"], random.Random(0))
+        for _ in range(3):
+            await visitor._stream()
+    assert (visitor.repeated, visitor.repeated_on_one_stream) == (3, 1)
+    noted = Noted(SENT, STORED, ENDS, visitor.repeated, 3, visitor.repeated_on_one_stream)
+    assert judge(noted, STORED).done_twice_on_one_stream == 1
+    assert not judge(noted, STORED).clean
 
 
 def test_an_answer_upstream_never_stored_is_counted_by_its_task() -> None:

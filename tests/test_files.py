@@ -4,6 +4,7 @@ senders and upstreams that stall, go or lie."""
 import hashlib
 import json
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -610,6 +611,64 @@ def test_slow_files_leave_messages_their_connections(small: Proxy, upstream: Fak
     eventually(lambda: upload(small, handles[2]).status_code == 201)
 
 
+# The server is to exit
+
+
+@pytest.fixture
+def leaving(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Proxy]:
+    """A proxy of the test's own, to be stopped."""
+    with Proxy(upstream.url, tmp_path / "log", **ATTACHMENTS) as server:
+        yield server
+
+
+def test_a_slow_upload_does_not_hold_the_server_that_is_to_exit(leaving: Proxy, upstream: FakeUpstream) -> None:
+    handle = leaving.start_session()
+    with SlowUpload(leaving, handle, 900) as sender:
+        sender.send(form_head() + b"x")
+        time.sleep(0.3)
+        began = time.monotonic()
+        leaving.signal(signal.SIGTERM)
+        status, answer = sender.answer()
+        assert (status, answer["code"]) == (503, "unavailable")
+        assert sender.socket.recv(10) == b"", "and it is closed"
+    assert leaving.stop() in {0, 143, -signal.SIGTERM}
+    assert time.monotonic() - began < 6, "of the eight seconds that it may take"
+    assert "Traceback" not in leaving.output()
+    assert "Exception" not in leaving.output()
+    eventually(lambda: [one["status"] for one in upstream.requests("upload")] == [0])
+    assert taken(upstream) == []
+
+
+def test_an_upload_that_is_nearly_there_is_finished_before_the_exit(leaving: Proxy, upstream: FakeUpstream) -> None:
+    handle = leaving.start_session()
+    body = form_head() + b"hello" + END
+    with SlowUpload(leaving, handle, len(body)) as sender:
+        sender.send(body[:-1])
+        time.sleep(0.3)
+        leaving.signal(signal.SIGTERM)
+        time.sleep(1)
+        sender.send(body[-1:])
+        status, _ = sender.answer()
+    assert status == 201
+    assert leaving.stop() in {0, 143, -signal.SIGTERM}
+    assert [file["size"] for file in taken(upstream)] == [5]
+    assert "Traceback" not in leaving.output()
+
+
+def test_a_file_upstream_is_slow_to_take_does_not_hold_it_either(leaving: Proxy, upstream: FakeUpstream) -> None:
+    handle = leaving.start_session()
+    upstream.order("faults", kind="upload", fault="hang", seconds=20)
+    body = form_head() + b"hello" + END
+    with SlowUpload(leaving, handle, len(body)) as sender:
+        sender.send(body)
+        time.sleep(0.3)
+        leaving.signal(signal.SIGTERM)
+        status, answer = sender.answer()
+    assert (status, answer["code"]) == (503, "unavailable")
+    assert leaving.stop() in {0, 143, -signal.SIGTERM}
+    assert "Traceback" not in leaving.output()
+
+
 # Upstream misbehaves
 
 JSON = "application/json"
@@ -620,6 +679,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], int, str]] = {
     "413 of a server before it": ({"status": 413, "body": "<h1>marker</h1>"}, 413, "file_too_large"),
     "its own limit": ({"status": 400, "body": TOO_LARGE, "content_type": JSON}, 413, "file_too_large"),
     "its own list": ({"status": 400, "body": WRONG_TYPE, "content_type": JSON}, 415, "file_type_not_supported"),
+    "415 of a server before it": ({"status": 415, "body": "<h1>marker</h1>"}, 415, "file_type_not_supported"),
     "no files": ({"status": 400, "body": '{"error": "marker"}', "content_type": JSON}, 400, "bad_request"),
     "500": ({"status": 500, "body": "<h1>marker</h1>"}, 502, "upstream_error"),
     "502": ({"status": 502, "body": "<h1>marker</h1>"}, 502, "upstream_error"),
@@ -691,6 +751,20 @@ def test_an_ended_session_takes_no_files(roomy: Proxy, upstream: FakeUpstream) -
     assert_problem(response, "session_ended")
     with roomy.client(handle=handle) as client:
         assert client.get(MESSAGES).json()["session"] == {"status": "ended"}, "whoever listens is told as well"
+
+
+def test_a_session_that_ends_while_a_file_is_on_its_way_ends_the_upload(roomy: Proxy, upstream: FakeUpstream) -> None:
+    """Upstream says so before it has read the file, and the sender reads it before all is sent."""
+    handle = roomy.start_session()
+    ended = json.dumps({"error": "Session has ended"})
+    upstream.order("faults", kind="upload", fault="status", status=400, body=ended, content_type=JSON)
+    with SlowUpload(roomy, handle, 900) as sender:
+        sender.send(form_head() + b"x")
+        status, answer = sender.answer()
+    assert (status, answer["code"]) == (409, "session_ended")
+    with roomy.client(handle=handle) as client:
+        assert client.get(MESSAGES).json()["session"] == {"status": "ended"}
+    assert taken(upstream) == []
 
 
 def test_a_429_is_kept_to(upstream: FakeUpstream, tmp_path: Path) -> None:

@@ -248,3 +248,55 @@ def test_what_is_known_does_not_grow_with_the_history() -> None:
     for second in range(0, 100_000, 60):
         history.accept([message(second)], has_more=False)
     assert len(history._told) <= 3
+
+
+def too_large(messages: list[Message], longest: int) -> bool:
+    return sum(len(one.content) for one in messages) > longest
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), page=st.integers(100, 500), longest=st.integers(700, 2000))
+def test_where_pages_are_too_large_smaller_ones_are_asked_for_and_nothing_is_lost(
+    seed: int, page: int, longest: int
+) -> None:
+    """Of these histories no moment fills a halved page."""
+    rows, told = rows_of(seed, 120), list[Message]()
+    history, chance = History(page=page), random.Random(seed)
+    for now in polls(rows):
+        while True:
+            messages, more = ask(rows, history.next_request(), now, chance)
+            if too_large(messages, longest):
+                assert history.halve()
+                continue
+            reading = history.accept(messages, has_more=more)
+            told += [one for _, one in reading.messages]
+            if reading.complete:
+                break
+    assert Counter(told) == Counter(row.message for row in rows)
+
+
+def test_after_a_sweep_of_small_pages_the_usual_ones_are_asked_for_again() -> None:
+    history = History()
+    assert [history.halve(), history.next_request().limit] == [True, 250]
+    history.accept([message(0), message(1)], has_more=True)
+    assert history.next_request().limit == 250
+    history.accept([message(2)], has_more=False)
+    assert history.next_request().limit == 500
+
+
+def test_a_moment_that_fills_a_halved_page_is_taken_as_it_is() -> None:
+    """Doubled, it would be too large again, for ever."""
+    history = History(page=4)
+    history.halve()
+    reading = history.accept([message(1, "a"), message(1, "b")], has_more=True)
+    assert [one.content for _, one in reading.messages] == ["a", "b"]
+    assert history.next_request() == PageRequest(BEGIN + timedelta(seconds=1), 2)
+
+
+def test_less_than_one_message_cannot_be_asked_for() -> None:
+    history = History()
+    assert [history.halve() for _ in range(9)] == [True] * 8 + [False]
+    assert history.next_request().limit == 1
+    reading = history.accept([message(1)], has_more=True)
+    assert len(reading.messages) == 1
+    assert history.next_request() == PageRequest(BEGIN + timedelta(seconds=1), 1)

@@ -283,6 +283,37 @@ async def test_a_long_history_comes_whole_at_the_polls_own_pace() -> None:
         assert min(w.gaps("message_poll")) >= 30.0
 
 
+async def test_a_history_whose_pages_are_too_large_comes_whole_in_smaller_ones() -> None:
+    async with world() as w:
+        session = await w.start()
+        inside = w.api.world.sessions[session.session_id]
+        texts = [f"{number} ".ljust(21_000, "x") for number in range(400)]
+        for number, text in enumerate(texts):
+            w.api.world.say(inside, text, now().timestamp() - 50_000 + 100 * number)
+        async with w.hub.watch(session):
+            await anyio.sleep(250)
+            assert "ready" in await w.names(session)
+            w.api.world.say(inside, "and one more")
+            await anyio.sleep(1500)
+        assert await w.said(session) == [*texts, "and one more"]
+        polls = [request for request in w.api.ledger.requests if request.kind == "message_poll"]
+        limits = [int(request.query.partition("limit=")[2].partition("&")[0]) for request in polls]
+        assert limits[:6] == [500, 250, 125, 125, 125, 125]
+        assert limits[-1] == 500
+        assert min(w.gaps("message_poll")) >= 30.0
+        assert "notice" not in await w.names(session), "upstream did answer"
+
+
+async def test_a_single_message_too_large_for_any_answer_is_trouble_as_before() -> None:
+    async with world() as w:
+        session = await w.start()
+        w.api.world.say(w.api.world.sessions[session.session_id], "x" * 5_000_000)
+        async with w.hub.watch(session):
+            await anyio.sleep(400)
+        assert await w.names(session) == ["ready", "notice"]
+        assert min(w.gaps("message_poll")) >= 30.0
+
+
 async def test_a_message_dated_in_the_future_hides_none_that_come_after_it() -> None:
     async with world() as w:
         session = await w.start()

@@ -1,25 +1,30 @@
 """Several workers on one broker: who polls, who takes over, and what visitors notice of it: nothing."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import pytest
 
 from tests.virtual_time import ANYIO_OPTIONS, elapsed, now
 from tests.world import World, world
-from widget_proxy.broker import BrokerUnavailable
+from widget_proxy.broker import Allowance, BrokerUnavailable, MessagePoll, PendingAnswer
 from widget_proxy.broker.memory import MemoryBroker
+from widget_proxy.config import PacingSettings
 from widget_proxy.fake_upstream.faults import Fault
 from widget_proxy.fake_upstream.state import Plan
 from widget_proxy.handles import ChatSession, Handles
 from widget_proxy.hub import Hub
 from widget_proxy.hub.answers import LEASE_SECONDS, LOOKOUT_SECONDS
-from widget_proxy.messages import Event
+from widget_proxy.hub.turns import Turns
+from widget_proxy.messages import Event, done_identity
 from widget_proxy.pacing import Budget
-from widget_proxy.upstream import UpstreamBusy
+from widget_proxy.upstream import SessionEnded, UpstreamBusy
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +132,30 @@ async def test_the_budget_is_one_for_all_workers() -> None:
             group.cancel_scope.cancel()
         assert len(w.api.ledger.requests) <= 2000
         assert len(w.api.ledger.requests) > 1000, "what is there is used"
+
+
+async def test_a_poll_that_another_worker_was_granted_meanwhile_costs_the_budget_nothing() -> None:
+    class Late(MemoryBroker):
+        """Between the question and the claim another one claims."""
+
+        refused = 0
+
+        async def claim_message_poll(self, session: str, interval: float, *, ask_only: bool = False) -> MessagePoll:
+            if not ask_only and self.refused < 3:
+                self.refused += 1
+                return MessagePoll(0.1, 0.0)
+            return await super().claim_message_poll(session, interval, ask_only=ask_only)
+
+    async with world() as w:
+        w.pacing = PacingSettings(budget=Budget(100, 1e9))
+        broker = Late(clock=elapsed)
+        async with w.worker(broker) as hub:
+            session = await w.start()
+            async with hub.watch(session):
+                await anyio.sleep(10)
+        assert (broker.refused, len(w.asked("message_poll"))) == (3, 1)
+        granted = [await broker.spend(w.client.base_url, w.pacing.budget, 0.0) for _ in range(10)]
+        assert sum(one.wait == 0.0 for one in granted) == 9, "of the ten one was asked"
 
 
 class Shaky(MemoryBroker):
@@ -285,8 +314,6 @@ async def test_a_task_of_a_site_that_is_gone_or_a_key_that_is_gone_is_let_go() -
     async with world() as w:
         session = await w.start()
         strange = Handles(["other" * 10], now).seal_task(session, "t", now())
-        from widget_proxy.broker import PendingAnswer
-
         await w.broker.beside("gone").attend_answer("s", PendingAnswer(strange.ref, "no handle"), 0.0)
         await anyio.sleep(3 * LOOKOUT_SECONDS)
         assert await w.broker.unattended_answers() == []
@@ -331,3 +358,113 @@ async def test_a_session_near_its_own_limit_is_polled_slower_and_never_refused()
         await anyio.sleep(255)
         assert await w.said(session) == ["the answer"]
         assert {request.status for request in w.api.ledger.requests} == {200, 201, 202}
+
+
+async def test_a_fault_of_ours_in_one_session_leaves_the_others_be(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(MemoryBroker):
+        """Breaks in a way nobody foresaw, when it is told that a session ended."""
+
+        async def publish(self, session: str, events: Sequence[Event]) -> None:
+            if events[0].name == "session":
+                raise RuntimeError("marker: nobody foresaw this")
+            await super().publish(session, events)
+
+    async with world() as w:
+        broker = Faulty(clock=elapsed)
+        async with w.worker(broker) as hub:
+            over, other = await w.start(), await w.start()
+            w.api.world.sessions[over.session_id].ended_at = now().timestamp()
+            with pytest.raises(SessionEnded):
+                await hub.send(over, "hello")
+            await anyio.sleep(1)
+            task = await hub.send(other, "hello")
+            await anyio.sleep(4)
+            assert await broker.is_published(other.key, done_identity(task.ref))
+    (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
+    assert record.message == "following a session failed"
+    assert record.exc_info is not None
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 0.25), (4, 0.25), (8, 1 / 8), (20, 1 / 20)])
+async def test_workers_that_cannot_ask_each_other_stay_within_the_budget_together(workers: int, share: float) -> None:
+    async with world() as w:
+        broker = Shaky(clock=elapsed)
+        broker.away = True
+        budget = Budget(2000, 300.0)
+        turns = Turns(broker, budget, lambda: 0.5, elapsed, workers)
+        asked, end = 0, elapsed() + budget.seconds
+        while elapsed() < end:
+            turn = await turns.take(w.client, 0.0)
+            asked += turn.wait == 0.0
+            await anyio.sleep(turn.wait)
+        assert asked * workers <= budget.requests
+        assert asked == pytest.approx(budget.requests * share, rel=0.05)
+
+
+async def test_an_answer_of_a_site_that_is_gone_is_let_go_after_its_deadline() -> None:
+    """Until then another worker may know the site."""
+    async with world() as w:
+        handles = Handles(["k" * 32], now)
+        session = ChatSession("gone", str(uuid4()), "token", "https://gone.example", now())
+        task = handles.seal_task(session, "t", now())
+        pending = PendingAnswer(task.ref, handles.seal_session(session))
+        await w.broker.beside("before").attend_answer(session.key, pending, 0.0)
+        await anyio.sleep(290)
+        assert await w.broker.unattended_answers() == [pending]
+        await anyio.sleep(10 + 2 * LOOKOUT_SECONDS)
+        assert await w.broker.unattended_answers() == []
+        assert w.asked("task_poll") == []
+
+
+async def polls_for_an_answer(w: World, session: ChatSession) -> list[float]:
+    """When upstream is asked for one that takes twenty seconds, from the send on."""
+    w.api.ledger.clear()
+    w.api.world.plans.append(Plan("the answer", 20))
+    began = elapsed()
+    await w.hub.send(session, "hello")
+    await anyio.sleep(40)
+    return [round(moment - began, 3) for moment in w.asked("task_poll")]
+
+
+async def test_a_resumed_answer_teaches_no_answer_time() -> None:
+    """When it became ready nobody knows. Learned from, everybody's polls would come late after a restart."""
+    async with world() as w:
+        usual = await polls_for_an_answer(w, await w.start())
+    async with world() as w:
+        session = await w.start()
+        upstream = w.api.world.sessions[session.session_id]
+        for number in range(40):
+            task = w.api.world.ask(upstream, "hello", Plan("quick", 0.1), [])
+            await anyio.sleep(90)
+            resumed = Handles(["k" * 32], now).seal_task(session, task.id, now() - timedelta(seconds=90))
+            await w.hub.await_answer(session, resumed)
+            await anyio.sleep(1)
+            assert len(await w.said(session)) == number + 1
+        assert await polls_for_an_answer(w, session) == usual
+
+
+async def test_readers_who_come_back_all_at_once_do_not_ask_all_the_time_whether_it_is_their_turn() -> None:
+    """With the budget spent, as after a restart. Each of four hundred first readings takes a request."""
+
+    class Counting(MemoryBroker):
+        spends = 0
+
+        async def spend(self, upstream: str, budget: Budget, reserve: float) -> Allowance:
+            self.spends += 1
+            return await super().spend(upstream, budget, reserve)
+
+    async with world() as w:
+        broker = Counting(clock=elapsed)
+        async with w.worker(broker) as hub, AsyncExitStack() as readers:
+            sessions = [await w.start() for _ in range(400)]
+            w.api.ledger.clear()
+            await broker.pause(w.client.base_url, w.pacing.budget, 1.0)
+            broker.spends, began = 0, elapsed()
+            for session in sessions:
+                await readers.enter_async_context(hub.watch(session))
+            while len(w.asked("message_poll")) < len(sessions):
+                await anyio.sleep(1)
+                assert elapsed() - began < 300, "all are read in the end"
+        assert broker.spends < 25 * len(sessions)
+        needed = len(sessions) / w.pacing.budget.rate
+        assert max(w.asked("message_poll")) - began < 3 * needed

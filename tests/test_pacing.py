@@ -96,6 +96,14 @@ def test_a_clock_that_steps_back_gives_nothing_and_takes_nothing() -> None:
     assert bucket.tokens == 4.0
 
 
+def test_what_is_given_back_can_be_taken_again_and_is_never_more_than_there_was() -> None:
+    budget = Budget(100, 100.0)
+    taken, _ = Bucket(10.0, 0.0).take(budget, 0.0, 0.0)
+    assert taken.give_back(budget) == Bucket(10.0, 0.0)
+    assert Bucket(9.5, 0.0).give_back(budget).tokens == budget.capacity
+    assert Bucket(3.0, 0.0, 60.0).give_back(budget).take(budget, 0.0, 1.0)[1] == 59.0, "a pause is a pause"
+
+
 def test_after_a_pause_everybody_begins_slowly() -> None:
     budget = Budget(2000, 300.0)
     bucket = Bucket(200.0, 0.0).pause(0.0, 60.0).pause(1.0, 5.0)

@@ -23,6 +23,7 @@ from widget_proxy.problems import (
     handle_problem,
 )
 from widget_proxy.upstream import (
+    AnswerTooLarge,
     BadAnswer,
     ChatbotUnavailable,
     CredentialsRefused,
@@ -40,6 +41,7 @@ MAPPED: list[tuple[UpstreamError, str, int]] = [
     (UpstreamUnreachable("silence", fate="unknown"), "upstream_unreachable", 504),
     (UpstreamBusy("429", 7.2), "upstream_busy", 503),
     (BadAnswer("<h1>marker</h1>", fate="unknown"), "upstream_error", 502),
+    (AnswerTooLarge("marker", fate="unknown"), "upstream_error", 502),
     (CredentialsRefused("401 marker"), "misconfigured", 503),
     (ChatbotUnavailable("On holiday."), "chatbot_unavailable", 403),
     (SessionLost("marker"), "session_expired", 410),

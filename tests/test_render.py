@@ -1,5 +1,6 @@
 """Bot Markdown to safe HTML."""
 
+import time
 from html.parser import HTMLParser
 from typing import Literal
 
@@ -174,5 +175,65 @@ def test_a_run_without_end_is_not_searched_for_addresses(run: str) -> None:
 
 def test_a_text_longer_than_any_answer_is_shown_as_it_is() -> None:
     assert render("*a*" * LONGEST, "assistant") == "<p>" + "*a*" * LONGEST + "</p>"
-    assert "<em>" in render("*a* " * (LONGEST // 4), "assistant")
+    assert "<em>" in render("*a* " + "words " * ((LONGEST - 4) // 6), "assistant")
     assert render("<script>\n" * LONGEST, "system").startswith("<p>&lt;script&gt;<br>")
+
+
+def wide_table(columns: int, rows: int, row: str = "|") -> str:
+    return "|a" * columns + "|\n" + "|-" * columns + "|\n" + f"{row}\n" * rows
+
+
+COSTLY = {
+    "a wide table of empty rows": wide_table(100, 9_700),
+    "a wider one": wide_table(2000, 5_900),
+    "a long one of two columns": wide_table(2, 3000, "|x|y|"),
+    "a table in a quotation": "> " + wide_table(100, 4_800, "> |").replace("\n|-", "\n> |-", 1),
+    "many small ones": "a|b\n-|-\n" * 2200,
+    **{
+        repr(unit): unit * (LONGEST // len(unit))
+        for unit in (
+            *("![", "[[a]", "[", "[a](", "[x](http://a.b)", "[a]\n", "<http://a.b>", "<a@b.c>", "http://a.b ", "//a.b/ x "),
+            *("- a\n", "1) a\n\n", "> - a\n\n", "# a\n", "a\n", "a\n=\n", "[a]: <b> 'c'\n", "_*", "**a*", "`` ` ", "~~a~~"),
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("markdown", COSTLY.values(), ids=COSTLY)
+def test_no_text_keeps_every_stream_waiting(markdown: str) -> None:
+    """Some 50 ms at most, where they took up to 2 s; the bound here has room for a busy machine."""
+    assert len(markdown) <= LONGEST
+    spent = []
+    for _ in range(3):
+        began = time.thread_time()
+        html = render(markdown, "assistant")
+        spent.append(time.thread_time() - began)
+    assert min(spent) < 0.15
+    assert len(html) < 8 * len(markdown)
+    check(html)
+
+
+def test_what_costs_too_much_is_shown_as_it_is() -> None:
+    table = wide_table(100, 100)
+    assert render(table, "assistant") == "<p>" + table.replace("\n", "<br>") + "</p>"
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(2, 200), (5, 100), (10, 50), (20, 20)])
+def test_an_ordinary_table_is_whole(columns: int, rows: int) -> None:
+    html = render("Look:\n\n" + wide_table(columns, rows, "|**1** x" * columns + "|") + "\nThat is all.", "assistant")
+    assert (html.count("<th>"), html.count("<td>")) == (columns, columns * rows)
+    assert "<td><strong>1</strong> x</td>" in html
+    check(html)
+
+
+def test_rows_may_have_fewer_and_more_cells_than_the_head() -> None:
+    html = render("| a | b |\n|---|---|\n| 1 |\n| 1 | 2 | 3 |", "assistant")
+    assert html.count("<td>") == 4
+
+
+def test_a_long_answer_is_rendered() -> None:
+    part = (
+        "## Lamps\n\nThe **Aurora** costs €89.00, see [the page](https://shop.example.com/a).\n\n- warm\n- `cold`\n\n"
+    )
+    html = render(part * 75, "assistant")
+    assert html.count("<strong>") == 75

@@ -13,9 +13,9 @@ from tests.virtual_time import ANYIO_OPTIONS, elapsed
 from tests.world import World, world
 from widget_proxy.broker import KEPT_EVENTS
 from widget_proxy.handles import ChatSession
-from widget_proxy.messages import Event
+from widget_proxy.messages import Event, ready_event
 from widget_proxy.problems import Problem
-from widget_proxy.stream import SEND_SECONDS, EventStream, Streams
+from widget_proxy.stream import SEND_SECONDS, EventStream, Streams, is_ready
 
 pytestmark = pytest.mark.anyio
 
@@ -204,3 +204,52 @@ async def test_head_opens_nothing() -> None:
         await reader.read(streams.session(await w.start(), None, ()))
         assert (reader.status, reader.text, reader.ended) == (200, "", True)
         assert len(streams._open) == 0
+
+
+async def test_a_log_too_long_to_hold_its_ready_is_ready_all_the_same() -> None:
+    async with world() as w, streams_of(w) as (streams, group):
+        session = await w.start()
+        await w.broker.publish(session.key, [ready_event(), *(said(number) for number in range(KEPT_EVENTS + 5))])
+        assert "ready" not in [event.name for event in await w.log(session)], "it was trimmed"
+        reader = await open_one(streams, group, session)
+        assert reader.text.count("event: ready") == 1
+        assert reader.text.rstrip().splitlines()[-2] == "event: ready", "after all that was known"
+
+
+async def test_a_log_that_is_long_and_not_yet_read_whole_is_not_ready() -> None:
+    async with world() as w:
+        session = await w.start()
+        await w.broker.publish(session.key, [said(number) for number in range(KEPT_EVENTS + 5)])
+        assert not await is_ready(w.broker, session, await w.broker.entries(session.key))
+        await w.broker.publish(session.key, [ready_event()])
+        assert await is_ready(w.broker, session, await w.broker.entries(session.key))
+
+
+class Broken(Reader):
+    """A connection on which writing fails in a way nobody foresaw."""
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        if self.parts and b"event: message" in message.get("body", b""):
+            raise RuntimeError("marker: nobody foresaw this")
+        await super().send(message)
+
+
+async def test_a_fault_in_one_stream_ends_that_one_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as w, streams_of(w) as (streams, group):
+        session = await w.start()
+        broken, whole = Broken(), Reader()
+        for reader in (broken, whole):
+            group.start_soon(reader.read, streams.session(session, None, ()))
+        await anyio.sleep(1)
+        assert len(streams._open) == 2
+        for number in range(2):
+            await w.broker.publish(session.key, [said(number)])
+            await anyio.sleep(1)
+        assert whole.text.count("event: message") == 2
+        assert len(streams._open) == 1
+        before = len(whole.parts)
+        await anyio.sleep(31)
+        assert len(whole.parts) >= before + 2, "heartbeats go on"
+        (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
+        assert "writing to a stream failed" in record.message
+        assert session.key in record.message

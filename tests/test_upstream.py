@@ -16,6 +16,7 @@ from tests.fault_server import OK, FaultServer, closed_port
 from widget_proxy.config import UpstreamSettings
 from widget_proxy.messages import Attachment
 from widget_proxy.upstream import (
+    AnswerTooLarge,
     BadAnswer,
     ChatbotUnavailable,
     Complete,
@@ -300,6 +301,10 @@ async def test_a_413_is_about_the_file_whoever_says_it() -> None:
         ({"Retry-After": "Fri, 20 Nov 2026 12:00:30 GMT", "Date": "Fri, 20 Nov 2026 12:00:00 GMT"}, 30.0),
         ({"Retry-After": "soon", "X-RateLimit-Reset": "12"}, 12.0),
         ({"X-RateLimit-Reset": "12"}, 12.0),
+        ({"Retry-After": "5", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "12"}, 12.0),
+        ({"Retry-After": "60", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "12"}, 60.0),
+        ({"Retry-After": "5", "X-RateLimit-Remaining": "3", "X-RateLimit-Reset": "12"}, 5.0),
+        ({"Retry-After": "5", "X-RateLimit-Reset": "12"}, 5.0),
         ({}, None),
         ({"Retry-After": "-1"}, None),
     ],
@@ -339,8 +344,8 @@ FAULTS: dict[str, tuple[tuple[object, ...], type[UpstreamError], str]] = {
     "malformed JSON": ((whole(b'{"task_id": '),), BadAnswer, "unknown"),
     "deep JSON": ((whole(b'{"status": ' + DEEP[:60_000]),), BadAnswer, "unknown"),
     "half a surrogate": ((whole(b'{"status": "complete", "message": {"role": "assistant", "content": "\\ud800"}}'),), BadAnswer, "unknown"),
-    "a body announced too large": ((OK + b"Content-Length: 1000000000\r\n\r\n",), BadAnswer, "unknown"),
-    "a body too large": ((OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b" " * 65_536 + b"\r\n" + b"10000\r\n" + b" " * 65_536,), BadAnswer, "unknown"),
+    "a body announced too large": ((OK + b"Content-Length: 1000000000\r\n\r\n",), AnswerTooLarge, "unknown"),
+    "a body too large": ((OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b" " * 65_536 + b"\r\n" + b"10000\r\n" + b" " * 65_536,), AnswerTooLarge, "unknown"),
     "a gzip bomb": ((whole(gzip.compress(b"0" * 10_000_000), b"Content-Encoding: gzip\r\n"),), BadAnswer, "unknown"),
     "headers without end": ((b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000,), BadAnswer, "unknown"),
     "a redirect to another host": ((b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2/\r\nContent-Length: 0\r\n\r\n",), BadAnswer, "not_sent"),

@@ -39,7 +39,7 @@ class World:
             broker=broker,
             handles=Handles(["k" * 32], now),
             pacing=self.pacing,
-            site_of=lambda slug: self.site,
+            site_of={self.site.slug: self.site}.get,
             client_of=lambda site: self.client,
             present=present,
             clock=elapsed,

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from widget_proxy.bodies import MessageBody, StartBody, first_value, read_body
 from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.config import Settings, Site
+from widget_proxy.drain import Drain
 from widget_proxy.files import attached, attachment_limits
 from widget_proxy.handles import AwaitedTask, ChatSession, HandleExpired, HandleInvalid, Handles
 from widget_proxy.hub import Hub
@@ -22,7 +23,7 @@ from widget_proxy.hub.turns import SEND_PATIENCE
 from widget_proxy.messages import format_moment
 from widget_proxy.own_origin import chat_origin
 from widget_proxy.page_context import PageContextError, check_page_context, check_session_data, page_address
-from widget_proxy.problems import Problem, broker_unavailable, from_upstream
+from widget_proxy.problems import Problem, from_upstream, unavailable
 from widget_proxy.stream import Streams, is_ready, to_replay
 from widget_proxy.upstream import UpstreamError
 
@@ -36,6 +37,9 @@ MOST_TASKS = 20
 
 TRANSCRIPT_PAGE = 100
 LONGEST_TRANSCRIPT_PAGE = 500
+DRAIN_SHARE = 0.8
+"""Share of the time until the server exits that upstream has left to answer what was sent to it."""
+
 FIRST_READING_SECONDS = 10.0
 """How long the transcript waits for upstream's history where it has not been read yet."""
 
@@ -45,12 +49,15 @@ _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 class Api:
     """The endpoints of `v1`."""
 
-    def __init__(self, settings: Settings, handles: Handles, hub: Hub, broker: Broker, streams: Streams) -> None:
+    def __init__(
+        self, settings: Settings, handles: Handles, hub: Hub, broker: Broker, streams: Streams, drain: Drain
+    ) -> None:
         self._settings = settings
         self._handles = handles
         self._hub = hub
         self._broker = broker
         self._streams = streams
+        self._drain = drain
         # A send waits for its turn, then for upstream; after that whoever sent it is gone.
         self._send_seconds = settings.upstream.send_seconds + SEND_PATIENCE + 2.0
 
@@ -86,18 +93,22 @@ class Api:
         except PageContextError as error:
             raise Problem(error.code, str(error)) from None
         participant = body.participant
-        try:
-            session, started, seed = await self._hub.start(
-                site,
-                origin=origin,
-                page_url=page_address(context, origin),
-                page_context=context,
-                participant_id=participant.id if participant else None,
-                participant_name=participant.name if participant else None,
-                session_data=data,
-            )
-        except UpstreamError as error:
-            raise from_upstream(error, site.slug) from error
+        started = None
+        with self._drain.within(DRAIN_SHARE):
+            try:
+                session, started, seed = await self._hub.start(
+                    site,
+                    origin=origin,
+                    page_url=page_address(context, origin),
+                    page_context=context,
+                    participant_id=participant.id if participant else None,
+                    participant_name=participant.name if participant else None,
+                    session_data=data,
+                )
+            except UpstreamError as error:
+                raise from_upstream(error, site.slug) from error
+        if started is None:
+            raise unavailable()
         answer: dict[str, Any] = {
             "handle": self._handles.seal_session(session),
             "expires_at": format_moment(session.expires),
@@ -245,11 +256,13 @@ class Api:
     async def _send(
         self, session: ChatSession, message: str, context: Mapping[str, Any] | None, files: Sequence[int]
     ) -> dict[str, Any]:
-        try:
-            task = await self._hub.send(session, message, context=context, attachment_ids=files)
-        except UpstreamError as error:
-            raise from_upstream(error, session.site, send=True) from error
-        return {"task": task.ref, "accepted_at": format_moment(task.accepted)}
+        with self._drain.within(DRAIN_SHARE):
+            try:
+                task = await self._hub.send(session, message, context=context, attachment_ids=files)
+            except UpstreamError as error:
+                raise from_upstream(error, session.site, send=True) from error
+            return {"task": task.ref, "accepted_at": format_moment(task.accepted)}
+        raise _unknown()
 
     async def _send_once(
         self,
@@ -264,17 +277,12 @@ class Api:
             claim = await self._broker.claim_send(session.key, key, fingerprint, self._send_seconds)
         except BrokerUnavailable as error:
             # Without it nobody can tell whether this key was sent before.
-            raise broker_unavailable(fate="not_sent") from error
+            raise unavailable(fate="not_sent") from error
         if claim.state == "mismatch":
             raise Problem("bad_request", "This Idempotency-Key was used with another message.", status=422)
         if claim.state == "done" and claim.result is not None:
             return _told_again(claim.result)
-        unknown = Problem(
-            "upstream_unreachable",
-            "It is not known whether the message arrived. Look at the conversation before sending it again.",
-            status=504,
-            extra={"fate": "unknown"},
-        )
+        unknown = _unknown()
         if claim.state == "lost":
             raise unknown
         settled = {"problem": unknown.body()}
@@ -319,6 +327,15 @@ def _invalid() -> Problem:
         "handle_invalid",
         "The handle is not valid here. Start a new conversation.",
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )
+
+
+def _unknown() -> Problem:
+    return Problem(
+        "upstream_unreachable",
+        "It is not known whether the message arrived. Look at the conversation before sending it again.",
+        status=504,
+        extra={"fate": "unknown"},
     )
 
 

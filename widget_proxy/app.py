@@ -17,6 +17,7 @@ from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.broker.memory import MemoryBroker
 from widget_proxy.browser_gate import BrowserGate
 from widget_proxy.config import Settings, Site
+from widget_proxy.drain import Drain
 from widget_proxy.files import Files
 from widget_proxy.handles import Handles
 from widget_proxy.hub import Hub
@@ -65,8 +66,9 @@ def create_app(settings: Settings) -> ASGIApp:
         most=min(settings.server.streams, _room_for_streams()),
         most_per_session=settings.server.streams_per_session,
     )
-    api = Api(settings, handles, hub, broker, streams)
-    files = Files(settings, handles, hub, api.session_of)
+    drain = Drain(settings.server.drain_seconds)
+    api = Api(settings, handles, hub, broker, streams, drain)
+    files = Files(settings, handles, hub, drain, api.session_of)
     pages = Pages(settings)
 
     @asynccontextmanager
@@ -79,6 +81,7 @@ def create_app(settings: Settings) -> ASGIApp:
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(streams.run)
+                    group.start_soon(drain.run)
                     yield
                     group.cancel_scope.cancel()
             except Exception:

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from widget_proxy.config import Settings, Site
+from widget_proxy.drain import Drain
 from widget_proxy.file_names import clean_name, content_type_of, extension_of
 from widget_proxy.form_file import open_form_file
 from widget_proxy.handles import ChatSession, HandleExpired, HandleInvalid, Handles, UploadedRef
@@ -22,6 +23,9 @@ MOST_OF_A_SESSION = 3
 
 TRY_AGAIN_SECONDS = 5
 
+DRAIN_SHARE = 0.5
+"""Share of the time until the server exits in which a file may still arrive. A slow one takes longer in any case."""
+
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -29,11 +33,17 @@ class Files:
     """`POST /v1/session/files`. `session_of` opens the handle that a request brings, and raises `Problem`."""
 
     def __init__(
-        self, settings: Settings, handles: Handles, hub: Hub, session_of: Callable[[Request], ChatSession]
+        self,
+        settings: Settings,
+        handles: Handles,
+        hub: Hub,
+        drain: Drain,
+        session_of: Callable[[Request], ChatSession],
     ) -> None:
         self._settings = settings
         self._handles = handles
         self._hub = hub
+        self._drain = drain
         self._session_of = session_of
         # Each holds a connection to upstream for as long as its sender takes; messages need some, too.
         self._most = max(1, min(settings.server.uploads, settings.upstream.connections // 2))
@@ -49,19 +59,27 @@ class Files:
         site = self._settings.sites[session.site]
         if not site.attachments:
             raise Problem("file_type_not_supported", "This site takes no files.")
-        with self._room(session.key):
-            file = await open_form_file(request, site.limits.file_bytes, self._settings.server.upload_seconds)
-            name = clean_name(file.claimed_name)
-            if extension_of(name) not in site.limits.file_extensions:
-                accepted = ", ".join(site.limits.file_extensions)
-                raise Problem("file_type_not_supported", f"Files of this type are not accepted, only {accepted}.")
-            if await file.is_empty():
-                raise Problem("attachment_invalid", "The file is empty.")
-            upload = Upload(name, content_type_of(name), file, file.at_most)
-            try:
-                stored = await self._hub.upload(session, upload)
-            except UpstreamError as error:
-                raise from_upstream(error, site.slug) from error
+        with self._room(session.key), self._drain.within(DRAIN_SHARE):
+            return await self._hand_on(request, session, site)
+        raise Problem(
+            "unavailable",
+            "The file did not arrive before a restart. Please send it again.",
+            headers={"Retry-After": str(TRY_AGAIN_SECONDS), "Connection": "close"},
+        )
+
+    async def _hand_on(self, request: Request, session: ChatSession, site: Site) -> Response:
+        file = await open_form_file(request, site.limits.file_bytes, self._settings.server.upload_seconds)
+        name = clean_name(file.claimed_name)
+        if extension_of(name) not in site.limits.file_extensions:
+            accepted = ", ".join(site.limits.file_extensions)
+            raise Problem("file_type_not_supported", f"Files of this type are not accepted, only {accepted}.")
+        if await file.is_empty():
+            raise Problem("attachment_invalid", "The file is empty.")
+        upload = Upload(name, content_type_of(name), file, file.at_most)
+        try:
+            stored = await self._hub.upload(session, upload)
+        except UpstreamError as error:
+            raise from_upstream(error, site.slug) from error
         ref = self._handles.seal_file(session, UploadedRef(stored.id, file.size))
         told = {"id": ref, "name": name, "size": file.size, "content_type": upload.content_type}
         return JSONResponse({"files": [told]}, 201, _NO_STORE)

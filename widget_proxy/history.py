@@ -23,7 +23,8 @@ PAGE = 500
 per 30 seconds: most transcripts come whole in the first."""
 
 LARGEST_PAGE = 8000
-"""Where a single moment fills a page, the page is doubled up to here; beyond it, what came is taken as it is."""
+"""Where a single moment fills a page, the page is doubled up to here; beyond it, what came is taken as it is. A page
+that was more than can be read, and had to be halved, is not doubled again."""
 
 _Triple = tuple[datetime | None, Role, str]
 
@@ -61,6 +62,7 @@ class History:
         self._overlap = overlap
         self._page = page
         self._limit = page
+        self._most = LARGEST_PAGE
         self._newest: datetime | None = None
         self._since: datetime | None = None
         self._first_edge: datetime | None = None  # of a sweep of several pages
@@ -71,6 +73,14 @@ class History:
     def next_request(self) -> PageRequest:
         """What to ask for now."""
         return PageRequest(self._since, self._limit)
+
+    def halve(self) -> bool:
+        """The page asked for was more than can be read: the rest of this sweep asks for half of it at once. False: it
+        was a single message."""
+        if self._limit == 1:
+            return False
+        self._limit = self._most = self._limit // 2
+        return True
 
     def accept(self, messages: Sequence[Message], *, has_more: bool, now: datetime | None = None) -> Reading:
         """Take the page that answered `next_request`. `now` bounds how far the reading goes on: a message dated in
@@ -84,8 +94,8 @@ class History:
             self._first_edge = self._first_edge or edge
             kept = [message for message in page if message.created_at is None or message.created_at < edge]
             earlier = [moment for moment in dated if moment < edge]
-            if not earlier and self._limit < LARGEST_PAGE:
-                self._limit = min(self._limit * 2, LARGEST_PAGE)
+            if not earlier and self._limit < self._most:
+                self._limit = min(self._limit * 2, self._most)
                 return Reading((), complete=False)
             if earlier:
                 page, self._since = kept, earlier[-1]
@@ -110,7 +120,7 @@ class History:
         return message_key(message, ordinal), message
 
     def _end_sweep(self, now: datetime | None) -> None:
-        self._limit = self._page
+        self._limit, self._most = self._page, LARGEST_PAGE
         self._sweep.clear()
         if self._newest is None:
             return

@@ -94,6 +94,10 @@ class Bucket:
             return refilled, (needed - tokens) / budget.rate
         return Bucket(tokens - 1.0, now, self.paused_until), 0.0
 
+    def give_back(self, budget: Budget) -> "Bucket":
+        """One request that was taken is not made after all."""
+        return Bucket(min(budget.capacity, self.tokens + 1.0), self.at, self.paused_until)
+
     def pause(self, now: float, seconds: float) -> "Bucket":
         """Upstream ordered a pause for everybody who shares our address. A shorter order does not undo a longer one,
         and afterwards everybody begins slowly: somebody had counted wrong."""

@@ -180,10 +180,10 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
 
 async def handle_broker_unavailable(request: Request, error: Exception) -> Response:
     """What several workers share cannot be reached; its own log line says so once."""
-    return broker_unavailable().response()
+    return unavailable().response()
 
 
-def broker_unavailable(**extra: Any) -> Problem:
+def unavailable(**extra: Any) -> Problem:
     """Nothing was done; it can be tried again."""
     return Problem("unavailable", UNAVAILABLE, headers={"Retry-After": "3"}, extra=extra)
 

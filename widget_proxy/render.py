@@ -6,12 +6,24 @@ from typing import Literal
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock, table
+from markdown_it.rules_inline import StateInline
 
 LONGEST = 20_000
-"""Characters rendered, several times a long answer. A longer text is shown as it is: the parser's time grows with the
-square of a hostile one's length (100,000 characters of `![` took 5 s), and every stream waits for it."""
+"""Characters rendered, several times a long answer. A longer text is shown as it is."""
 
-# The search for bare addresses is slower still (20,000 characters took 3 s), but only within a run without spaces.
+MOST_STEPS = 4000
+"""What one text may cost, in places where the parser looks what it has before it: some 10 µs each, and every stream
+waits meanwhile. A text that costs more is shown as it is. An answer of 4,000 characters takes some hundred steps;
+20,000 hostile ones, a table of a hundred columns and as many empty rows, took 1.2 s and made 700 kB of HTML."""
+
+_BLOCK_STEPS = 2
+_LINK_STEPS = 5
+
+# The search for bare addresses takes no steps: it is slow for each (100 µs), and in a run without spaces (20,000
+# characters took 3 s).
+MOST_ADDRESSES = 200
+_ADDRESS = re.compile(r"//|[.@]\w")
 _ENDLESS = re.compile(r"\S{2000}")
 
 _TAGS = {
@@ -26,7 +38,44 @@ _LINK_REL = "noopener noreferrer nofollow"
 # `image` is off: an image in a bot's answer tells its host who reads it, and when.
 def _parser(*, linkify: bool) -> MarkdownIt:
     options = {"html": False, "linkify": linkify, "breaks": True, "maxNesting": 20}
-    return MarkdownIt("commonmark", options).enable(["table", "strikethrough", "linkify"]).disable(["image"])
+    parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough", "linkify"]).disable(["image"])
+    parser.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
+    places = ["paragraph", "reference", "blockquote", "list"]
+    parser.block.ruler.before("table", "steps", _block_step, {"alt": places})
+    parser.inline.ruler.before("text", "steps", _inline_step)
+    return parser
+
+
+class _TooCostly(Exception):
+    """The text takes more than `MOST_STEPS`."""
+
+
+def _spend(state: StateBlock | StateInline, steps: int) -> None:
+    state.env["steps"] = state.env.get("steps", 0) + steps
+    if state.env["steps"] > MOST_STEPS:
+        raise _TooCostly
+
+
+# Rules that match nowhere, and are asked first everywhere.
+def _inline_step(state: StateInline, silent: bool) -> bool:
+    _spend(state, _LINK_STEPS if state.src[state.pos] in "<[" else 1)
+    return False
+
+
+def _block_step(state: StateBlock, line: int, end: int, silent: bool) -> bool:
+    # In a table it is asked for each row, which has as many cells as the head, be they written or not.
+    _spend(state, state.env["columns"] if state.parentType == "table" else _BLOCK_STEPS)
+    return False
+
+
+def _table(state: StateBlock, line: int, end: int, silent: bool) -> bool:
+    if not table(state, line, end, True):
+        return False
+    if silent:
+        return True
+    state.env["columns"] = state.src.count("|", state.bMarks[line], state.eMarks[line]) + 1
+    _spend(state, state.env["columns"])
+    return table(state, line, end, False)
 
 
 _markdown = _parser(linkify=True)
@@ -36,10 +85,15 @@ _markdown_without_bare_links = _parser(linkify=False)
 def render(content: str, role: Literal["user", "assistant", "system"]) -> str:
     """HTML for a message. Only the bot writes Markdown; a visitor's own text is shown as it was typed."""
     if role == "user" or len(content) > LONGEST:
-        return "<p>" + escape(content, quote=False).replace("\n", "<br>") + "</p>"
-    markdown = _markdown_without_bare_links if _ENDLESS.search(content) else _markdown
+        return _as_it_is(content)
+    linkify = _ENDLESS.search(content) is None and len(_ADDRESS.findall(content)) <= MOST_ADDRESSES
+    markdown = _markdown if linkify else _markdown_without_bare_links
+    try:
+        html = markdown.render(content)
+    except _TooCostly:
+        return _as_it_is(content)
     return nh3.clean(
-        markdown.render(content),
+        html,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes=_SCHEMES,
@@ -47,3 +101,7 @@ def render(content: str, role: Literal["user", "assistant", "system"]) -> str:
         link_rel=_LINK_REL,
         strip_comments=True,
     )
+
+
+def _as_it_is(content: str) -> str:
+    return "<p>" + escape(content, quote=False).replace("\n", "<br>") + "</p>"

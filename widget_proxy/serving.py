@@ -29,7 +29,21 @@ class _Config(uvicorn.Config):
 
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until a signal ends it. What a worker has to know beyond this is in the environment."""
-    config = _Config(
+    config = config_of(settings, host, port)
+    _raise_file_limit()
+    listener = listen(config)
+    if settings.server.workers == 1:
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+        if not server.started:
+            sys.exit(3)
+    else:
+        Multiprocess(config, sockets=[listener]).run()
+
+
+def config_of(settings: Settings, host: str, port: int) -> uvicorn.Config:
+    """How uvicorn is to run."""
+    return _Config(
         "widget_proxy.serving:application",
         factory=True,
         workers=settings.server.workers,
@@ -41,18 +55,15 @@ def serve(settings: Settings, host: str, port: int) -> None:
         timeout_worker_healthcheck=WORKER_SECONDS,
         timeout_graceful_shutdown=int(settings.server.drain_seconds),
     )
-    _raise_file_limit()
+
+
+def listen(config: uvicorn.Config) -> socket.socket:
+    """The socket that all workers accept from."""
     listener = config.bind_socket()
     # Of a visitor who vanished without a word (a phone out of reach) nothing would be heard for a quarter of an hour.
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_SECONDS * 1000)
-    if settings.server.workers == 1:
-        server = uvicorn.Server(config)
-        server.run(sockets=[listener])
-        if not server.started:
-            sys.exit(3)
-    else:
-        Multiprocess(config, sockets=[listener]).run()
+    return listener
 
 
 def application() -> ASGIApp:

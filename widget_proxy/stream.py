@@ -15,11 +15,11 @@ from itertools import count
 
 import anyio
 from sse_starlette import ServerSentEvent
-from sse_starlette.sse import AppStatus
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from widget_proxy.broker import KEPT_EVENTS, Broker, BrokerUnavailable, Entry, Subscription
+from widget_proxy.drain import until_exit
 from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.hub import Hub
 from widget_proxy.messages import ready_event
@@ -33,9 +33,6 @@ RETRY_MILLISECONDS = (1000, 3000)
 
 SEND_SECONDS = 30.0
 """A reader that takes nothing for this long is dropped; it resumes from its cursor."""
-
-EXIT_LOOK_SECONDS = 0.1
-"""How often it is looked whether the server is to exit."""
 
 BEATS = 15
 """Parts in which heartbeats go out, so that ten thousand are not written at one moment."""
@@ -131,8 +128,7 @@ class Streams:
         async with anyio.create_task_group() as group:
             self._writers = StreamWriters(group)
             group.start_soon(self._beat)
-            while not AppStatus.should_exit:  # noqa: ASYNC110 # a signal handler sets it, which knows no event
-                await anyio.sleep(EXIT_LOOK_SECONDS)
+            await until_exit()
             self.draining = True
             self.broker.close_subscribers()
 

@@ -23,7 +23,7 @@ KEPT_SECONDS = 3600.0
 """How long a log that nobody uses is kept. After that, upstream's history is read again."""
 
 KEPT_SEND_SECONDS = 24 * 3600.0
-"""How long an idempotency key is known."""
+"""How long an idempotency key is known: whoever comes back with a message of unknown fate may have slept a night."""
 
 TAKEOVER_SHARE = 0.25
 """Share of a message poll's interval that other workers leave to the one that asked last: it knows where the reading
@@ -187,6 +187,10 @@ class Broker(Protocol):
 
     async def spend(self, upstream: str, budget: Budget, reserve: float) -> Allowance:
         """Take one request from what this upstream host allows, leaving the share `reserve` of the bucket."""
+        ...
+
+    async def give_back(self, upstream: str, budget: Budget) -> None:
+        """A request that was taken is not made after all."""
         ...
 
     async def pause(self, upstream: str, budget: Budget, seconds: float) -> None:

@@ -15,6 +15,7 @@ from widget_proxy.broker import (
     KEPT_EVENTS,
     KEPT_IDENTITIES,
     KEPT_SECONDS,
+    KEPT_SEND_SECONDS,
     TAKEOVER_SHARE,
     Allowance,
     Entry,
@@ -26,13 +27,15 @@ from widget_proxy.broker.log import Log, LogSubscription
 from widget_proxy.messages import Event
 from widget_proxy.pacing import Bucket, Budget
 
-KEPT_SENDS = 200
-"""Idempotency keys remembered per session. One still being sent is never forgotten: others wait for it."""
+KEPT_SENDS = 100_000
+"""Idempotency keys remembered at most, some 100 MB of them: 2,000 requests in 5 minutes, were they nothing but sends,
+make as many in four hours. One still being sent is never forgotten: others wait for it."""
 
 
 @dataclass(slots=True)
 class _Send:
     fingerprint: str
+    began: float
     deadline: float
     result: dict[str, Any] | None = None
     settled: anyio.Event = field(default_factory=anyio.Event)
@@ -47,7 +50,6 @@ class _Session:
     identities: dict[str, None] = field(default_factory=dict)  # in order of arrival
     polled: float | None = None
     polled_by: str | None = None
-    sends: OrderedDict[str, _Send] | None = None
 
     def index_after(self, cursor: str | None) -> int:
         """Index of the first kept entry after `cursor`; 0 where it is not ours or too old."""
@@ -68,12 +70,19 @@ class _Attended:
 class MemoryBroker:
     """Everything in this process's memory. `clock` gives seconds that only grow."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, kept_events: int = KEPT_EVENTS) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        kept_events: int = KEPT_EVENTS,
+        kept_sends: int = KEPT_SENDS,
+    ) -> None:
         self._clock = clock
+        self._kept_sends = kept_sends
         self._kept_events = kept_events
         self._worker = "this"
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._answers: dict[str, _Attended] = {}
+        self._sends: OrderedDict[tuple[str, str], _Send] = OrderedDict()  # in order of their beginning
         self._buckets: dict[str, Bucket] = {}
         self._closing = False
 
@@ -176,9 +185,8 @@ class MemoryBroker:
     # Sends
 
     async def claim_send(self, session: str, key: str, fingerprint: str, seconds: float) -> SendClaim:
-        state = self._session(session)
-        sends = state.sends = OrderedDict() if state.sends is None else state.sends
-        while (send := sends.get(key)) is not None:
+        self._drop_old_sends()
+        while (send := self._sends.get((session, key))) is not None:
             if send.fingerprint != fingerprint:
                 return SendClaim("mismatch")
             if send.result is not None:
@@ -188,23 +196,28 @@ class MemoryBroker:
             if not send.settled.is_set() and self._clock() >= send.deadline:
                 return SendClaim("lost")
         # Whatever becomes of it: whoever is not told looks for it in the transcript.
-        state.active = self._clock()
-        sends[key] = _Send(fingerprint, self._clock() + seconds)
-        settled = [key for key, send in sends.items() if send.result is not None]
-        for oldest in settled[: max(0, len(sends) - KEPT_SENDS)]:
-            del sends[oldest]
+        now = self._session(session).active = self._clock()
+        self._sends[session, key] = _Send(fingerprint, now, now + seconds)
         return SendClaim("new")
 
     async def settle_send(self, session: str, key: str, result: dict[str, Any]) -> None:
-        sends = self._session(session).sends
-        if sends is not None and (send := sends.get(key)) is not None:
+        if (send := self._sends.get((session, key))) is not None:
             send.result = result
             send.settled.set()
 
     async def release_send(self, session: str, key: str) -> None:
-        sends = self._session(session).sends
-        if sends is not None and (send := sends.pop(key, None)) is not None:
+        if (send := self._sends.pop((session, key), None)) is not None:
             send.settled.set()
+
+    def _drop_old_sends(self) -> None:
+        """Oldest first, up to one that has to be kept."""
+        now = self._clock()
+        while self._sends:
+            oldest, send = next(iter(self._sends.items()))
+            due = now - send.began >= KEPT_SEND_SECONDS or len(self._sends) > self._kept_sends
+            if not due or (send.result is None and now < send.deadline):
+                break
+            del self._sends[oldest]
 
     # The budget
 
@@ -214,6 +227,10 @@ class MemoryBroker:
         bucket, wait = bucket.take(budget, reserve, now)
         self._buckets[upstream] = bucket
         return Allowance(wait, bucket.level(budget))
+
+    async def give_back(self, upstream: str, budget: Budget) -> None:
+        if (bucket := self._buckets.get(upstream)) is not None:
+            self._buckets[upstream] = bucket.give_back(budget)
 
     async def pause(self, upstream: str, budget: Budget, seconds: float) -> None:
         now = self._clock()

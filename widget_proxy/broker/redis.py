@@ -104,6 +104,7 @@ class RedisBroker:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
         self._group.start_soon(self._listen)
+        self._group.start_soon(self._look_at_eviction)
         return self
 
     async def __aexit__(self, *exception: Any) -> bool | None:
@@ -232,6 +233,9 @@ class RedisBroker:
         wait, level = await self._script("SPEND", [self._key("budget", upstream)], arguments)
         return Allowance(float(wait), float(level))
 
+    async def give_back(self, upstream: str, budget: Budget) -> None:
+        await self._script("GIVE_BACK", [self._key("budget", upstream)], [budget.capacity])
+
     async def pause(self, upstream: str, budget: Budget, seconds: float) -> None:
         await self._script("PAUSE", [self._key("budget", upstream)], [seconds, int(budget.seconds) + 600])
 
@@ -338,6 +342,20 @@ class RedisBroker:
                 await self._hear(session)
         except BrokerUnavailable:
             pass  # there is no connection any more, and so no subscription
+
+    async def _look_at_eviction(self) -> None:
+        """Once: what Redis evicts for room is lost in the middle of its use."""
+        try:
+            told = await self._redis.info("memory")
+        except _FAILURES:
+            return  # it is not there, which is told elsewhere, or does not answer everybody this
+        policy = str(told.get("maxmemory_policy", "noeviction"))
+        if policy != "noeviction" and told.get("maxmemory"):
+            logger.warning(
+                "Redis may evict what is shared here, idempotency keys and the budget too: a message could be sent "
+                "twice. Set maxmemory-policy to noeviction instead of %s",
+                policy,
+            )
 
     # Small things
 

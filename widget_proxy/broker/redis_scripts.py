@@ -141,6 +141,12 @@ return {tostring(wait), tostring(tokens / capacity)}
 """
 )
 
+# KEYS bucket · ARGV capacity
+GIVE_BACK = """
+local tokens = redis.call('HGET', KEYS[1], 'tokens')
+if tokens then redis.call('HSET', KEYS[1], 'tokens', tostring(math.min(tonumber(ARGV[1]), tonumber(tokens) + 1))) end
+"""
+
 # KEYS bucket · ARGV seconds, kept seconds
 PAUSE = (
     _NOW

@@ -20,7 +20,7 @@ from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
 from widget_proxy.messages import Message, ready_event
 from widget_proxy.pacing import Purpose, jittered, message_interval, message_pause, message_reserve, message_stretch
-from widget_proxy.upstream import SessionLost, UpstreamError
+from widget_proxy.upstream import AnswerTooLarge, SessionLost, UpstreamError
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +124,7 @@ class Histories:
         self._let(followed)
         granted = await self._broker.claim_message_poll(session.key, interval)
         if granted.wait > 0:
+            await self._turns.give_back(client)
             return jittered(granted.wait, self._chance())
         try:
             try:
@@ -136,6 +137,12 @@ class Histories:
             await self._reports.over(session, "expired")
             return None
         except UpstreamError as error:
+            if isinstance(error, AnswerTooLarge) and followed.history.halve():
+                logger.info(
+                    "session %s: a page of the history was too large, and half of it is asked for", session.key
+                )
+                followed.between_pages = True
+                return jittered(self._shortest, self._chance())
             followed.failures += 1
             wait = await self._reports.trouble(followed, client, error, followed.failures)
             # Even where the first reading failed: a reader then has all that is known.

@@ -70,6 +70,11 @@ class Turns:
         self._levels[host] = allowance.level
         return Turn(allowance.wait, allowance.level)
 
+    async def give_back(self, client: UpstreamClient) -> None:
+        """What was taken is not asked after all."""
+        with suppress(BrokerUnavailable):
+            await self._broker.give_back(client.base_url, self._budget)
+
     async def take_for_send(self, client: UpstreamClient, bucket: str) -> None:
         """A visitor's own request: waits a little for its turn. Raises `UpstreamBusy`."""
         now = self._clock()

@@ -11,6 +11,7 @@ from widget_proxy.upstream.answers import (
 )
 from widget_proxy.upstream.client import Credentials, Upload, UpstreamClient
 from widget_proxy.upstream.errors import (
+    AnswerTooLarge,
     BadAnswer,
     ChatbotUnavailable,
     CredentialsRefused,
@@ -24,6 +25,7 @@ from widget_proxy.upstream.errors import (
 )
 
 __all__ = [
+    "AnswerTooLarge",
     "BadAnswer",
     "ChatbotUnavailable",
     "Complete",

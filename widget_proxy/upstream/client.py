@@ -26,6 +26,7 @@ from widget_proxy.messages import format_moment
 from widget_proxy.upstream import answers
 from widget_proxy.upstream.answers import Complete, Failed, MessagePage, Processing, Started, TaskState, UploadedFile
 from widget_proxy.upstream.errors import (
+    AnswerTooLarge,
     BadAnswer,
     ChatbotUnavailable,
     CredentialsRefused,
@@ -304,12 +305,12 @@ class UpstreamClient:
         longest = self._settings.answer_bytes
         announced = response.headers.get("Content-Length", "")
         if announced.isdecimal() and int(announced[:18]) > longest:
-            raise BadAnswer(f"it is longer than {longest} bytes", fate="unknown")
+            raise AnswerTooLarge(f"it is longer than {longest} bytes", fate="unknown")
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > longest:
-                raise BadAnswer(f"it is longer than {longest} bytes", fate="unknown")
+                raise AnswerTooLarge(f"it is longer than {longest} bytes", fate="unknown")
         return bytes(body)
 
 
@@ -434,12 +435,12 @@ def _refuse_ended(reply: _Reply) -> None:
 
 
 def _refuse_file(reply: _Reply) -> None:
-    """An upload's own refusals. A 413 may come from whatever stands before upstream, in any shape."""
+    """An upload's own refusals. A 413 or 415 may come from whatever stands before upstream, in any shape."""
     text = _error_text(reply, "error", "detail") or ""
     if reply.status == 413 or (reply.status == 400 and "exceeds maximum" in text):
         raise FileRefused(reply.status, "it is larger than upstream takes", "size")  # its own words hold the name
-    if reply.status == 400 and text.startswith("File type"):
-        raise FileRefused(reply.status, text, "type")
+    if reply.status == 415 or (reply.status == 400 and text.startswith("File type")):
+        raise FileRefused(reply.status, text or "it is of a type that upstream does not take", "type")
 
 
 def _code(reply: _Reply) -> str | None:

@@ -3,7 +3,8 @@
     UpstreamError
     ├── UpstreamUnreachable     no answer: refused, DNS, TLS, silence, reset
     ├── UpstreamBusy            429; `retry_after` seconds
-    ├── BadAnswer               an answer that is none: HTML, 5xx, malformed, too large, a redirect
+    ├── BadAnswer               an answer that is none: HTML, 5xx, malformed, a redirect
+    │   └── AnswerTooLarge      more bytes than are read
     ├── CredentialsRefused      the operator's fault: wrong key, unknown chatbot, origin not allowed
     ├── ChatbotUnavailable      switched off by its admin; `text` is theirs, for visitors
     ├── SessionLost             token expired or refused, or no such session: start anew
@@ -44,6 +45,10 @@ class UpstreamBusy(UpstreamError):
 
 class BadAnswer(UpstreamError):
     """Upstream, or something before it, answered what this client cannot read."""
+
+
+class AnswerTooLarge(BadAnswer):
+    """It is longer than `upstream.answer_bytes`. Asked for less of a list, upstream may answer readably."""
 
 
 class CredentialsRefused(UpstreamError):

@@ -50,7 +50,16 @@ class Standings:
 
 
 def retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds from `Retry-After` (a number or a date), else from `X-RateLimit-Reset`."""
+    """How long a refusal asks to wait, in seconds: what `Retry-After` says, or until the bucket is full again. Where
+    both are said, and the bucket is empty, the longer of them: what comes sooner is refused by one or the other."""
+    told, reset = _retry_after(headers), _number(headers, "X-RateLimit-Reset")
+    if told is None or reset is None:
+        return reset if told is None else told
+    return max(told, reset) if is_of_one_bucket(headers) else told
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """`Retry-After`: a number or a date."""
     if (number := _number(headers, "Retry-After")) is not None:
         return number
     if value := headers.get("Retry-After", "").strip():
@@ -60,7 +69,7 @@ def retry_after(headers: httpx.Headers) -> float | None:
             return max(0.0, (until - since).total_seconds())
         except (ValueError, TypeError, OverflowError):
             pass
-    return _number(headers, "X-RateLimit-Reset")
+    return None
 
 
 def is_of_one_bucket(headers: httpx.Headers) -> bool:
