@@ -93,3 +93,11 @@ def test_an_ending_is_letters_and_digits(written: Any) -> None:
 def test_files_are_taken_where_the_site_says_so() -> None:
     assert not settings().sites["shop"].attachments
     assert settings({"attachments": True}).sites["shop"].attachments
+
+
+def test_images_are_shown_of_the_hosts_a_site_names_and_of_no_other() -> None:
+    assert not settings().sites["shop"].shows_images_of("images.example.com")
+    site = settings({"image_hosts": ["images.example.com", "*.cdn.example"]}).sites["shop"]
+    assert site.shows_images_of("images.example.com")
+    assert site.shows_images_of("a.cdn.example")
+    assert not site.shows_images_of("example.com")

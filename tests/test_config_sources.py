@@ -139,6 +139,8 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     "a space in the key": ({"WIDGET_PROXY_EMBED_KEY": "marker key"}, "embed_key (WIDGET_PROXY_EMBED_KEY)", "Copy it again"),
     "a settings file that is not there": ({"WIDGET_PROXY_CONFIG": "/nowhere.toml"}, "/nowhere.toml (file)", "no such file"),
     "a colour that is none": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__ACCENT": "blue"}, "look.accent", "'blue'"),
+    "an address for a host of images": ({"WIDGET_PROXY_SITES__DEFAULT__IMAGE_HOSTS": "a.example, https://b.example/x"}, "sites.default.image_hosts (WIDGET_PROXY_SITES__DEFAULT__IMAGE_HOSTS)", "'https://b.example/x' is not a host's name"),
+    "images from anywhere": ({"WIDGET_PROXY_SITES__DEFAULT__IMAGE_HOSTS": "*"}, "image_hosts", "anybody's servers"),
     "waits in the wrong order": (
         {"WIDGET_PROXY_PACING__ANSWER_POLL_SHORTEST": "9", "WIDGET_PROXY_PACING__ANSWER_POLL_LONGEST": "3"},
         "pacing",

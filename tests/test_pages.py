@@ -247,6 +247,15 @@ def test_the_chat_page_is_the_sites() -> None:
     assert policy(response)["connect-src"] == "'self'"
 
 
+def test_its_policy_names_the_hosts_of_images() -> None:
+    plain, showing = client(), client(site={"image_hosts": ["images.example.com", "*.cdn.example"]})
+    own = "'self' blob: data:"
+    assert policy(plain.get("/sites/shop/chat"))["img-src"] == own
+    named = f"{own} https://images.example.com https://*.cdn.example"
+    assert policy(showing.get("/sites/shop/chat"))["img-src"] == named
+    assert policy(showing.get("/"))["img-src"] == "'self'"
+
+
 def test_its_address_is_drawn_as_a_qr_code() -> None:
     browser = client(server={"public_url": PUBLIC})
     response = browser.get("/sites/shop/qr.svg")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Page, expect
+from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
 
 from tests.browser import Stage, Visitor, visiting
 from tests.servers import Proxy, running
@@ -332,6 +332,37 @@ def test_whoever_has_the_link_can_ask_and_is_answered(linked: Visitor, stage: St
     linked.page.reload()
     expect(linked.page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
     assert len(stage.upstream.requests("start")) == 1, "one conversation"
+
+
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><rect width="40" height="30"/></svg>'
+PICTURES = """![The lamp](https://images.example.com/lamp.svg)
+
+![Somebody else's](https://elsewhere.example/count.svg)"""
+
+
+def test_an_image_of_an_allowed_host_is_shown_and_no_other_is_asked_for(linked: Visitor, stage: Stage) -> None:
+    """On our chat page, whose policy names the host, and on a website."""
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(route: Route) -> None:
+        asked.append((route.request.url, route.request.headers.get("referer")))
+        route.fulfill(content_type="image/svg+xml", body=PICTURE)
+
+    linked.page.context.route("https://*.example/**", answer)
+    linked.page.context.route("https://images.example.com/**", answer)
+    for website in (False, True):
+        asked.clear()
+        stage.upstream.order("answers", text=PICTURES, delay=0.1)
+        if website:
+            linked.go()
+            linked.open_chat()
+        linked.say("What does it look like?")
+        image = linked.page.get_by_role("img", name="The lamp")
+        expect(image).to_be_visible(timeout=15_000)
+        assert image.evaluate("async image => { await image.decode(); return image.naturalWidth; }") == 40
+        expect(linked.page.get_by_role("link", name="Somebody else's")).to_be_visible()
+        assert linked.page.locator(".bot img").count() == 1
+        assert asked == [("https://images.example.com/lamp.svg", None)]
 
 
 def test_the_chat_page_works_by_keyboard(linked: Visitor) -> None:

@@ -108,9 +108,10 @@ class Pages:
         site = self._settings.sites.get(request.path_params["site"])
         if site is None or self._chat_address(request, site) is None:
             return self._missing()
+        images = " ".join(["'self' blob: data:", *(host.source for host in site.image_hosts)])
         return self._page(
             "chat.html",
-            {"connect-src": "'self'", "img-src": "'self' blob: data:"},
+            {"connect-src": "'self'", "img-src": images},
             # The gate knows this page by it.
             {"Referrer-Policy": "same-origin"},
             site=site,

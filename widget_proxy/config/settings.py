@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from widget_proxy.config.file_types import CONTENT_TYPES, MOST_BYTES
+from widget_proxy.config.hosts import HostPattern
 from widget_proxy.config.origins import OriginPattern, check_origin, check_upstream_url, is_loopback
 from widget_proxy.pacing import Budget
 
@@ -38,6 +39,13 @@ def _origin_patterns(value: object) -> object:
     value = _split_commas(value)
     if isinstance(value, list | tuple):
         return tuple(OriginPattern.parse(one) if isinstance(one, str) else one for one in value)
+    return value
+
+
+def _host_patterns(value: object) -> object:
+    value = _split_commas(value)
+    if isinstance(value, list | tuple):
+        return tuple(HostPattern.parse(one) if isinstance(one, str) else one for one in value)
     return value
 
 
@@ -75,6 +83,7 @@ def _mistake(key: str, text: str) -> PydanticCustomError:
 
 
 Origins = Annotated[tuple[OriginPattern, ...], BeforeValidator(_origin_patterns), Field(min_length=1)]
+Hosts = Annotated[tuple[HostPattern, ...], BeforeValidator(_host_patterns)]
 RequestBudget = Annotated[Budget, BeforeValidator(_budget)]
 UpstreamUrl = Annotated[
     str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
@@ -266,6 +275,11 @@ class Site(_Section):
     title: Annotated[str, Field(min_length=1, max_length=80)] = Field("Chat", description="Heading of the panel.")
     languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages the chatbot answers in.")
     attachments: bool = Field(False, description="Whether visitors may send files to the bot.")
+    image_hosts: Hosts = Field(
+        (),
+        description="Hosts whose images are shown in the bot's messages, over HTTPS: exact, or `*.example.com`. "
+        "Of others there is a link. A host of images learns who reads them, and when.",
+    )
     look: Look = Look()
     texts: Texts = Texts()
     limits: Limits = Limits()
@@ -273,6 +287,10 @@ class Site(_Section):
     def allows(self, origin: str) -> bool:
         """Whether a page of this origin may use the site."""
         return any(pattern.allows(origin) for pattern in self.allowed_origins)
+
+    def shows_images_of(self, host: str) -> bool:
+        """Whether an image on this host is shown in a bot's message."""
+        return any(pattern.allows(host) for pattern in self.image_hosts)
 
 
 class Settings(_Section):

@@ -47,7 +47,7 @@ CONFIG_VARIABLE = "WIDGET_PROXY_CONFIG"
 
 _SECRETS = {"secret_key", "embed_key"}
 _SECRET_FILE_LIMIT = 65_536
-_LISTS = {"allowed_origins", "welcome_messages", "starter_questions", "languages", "file_extensions"}
+_LISTS = {"allowed_origins", "image_hosts", "welcome_messages", "starter_questions", "languages", "file_extensions"}
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "server": ServerSettings,
     "upstream": UpstreamSettings,

@@ -201,7 +201,7 @@ class Answers:
                         done = done_event(task.ref, "complete")
                         if message is None:
                             return [done]
-                        return [self._reach.present(message, message_key(message), task.ref), done]
+                        return [self._reach.present(session, message, message_key(message), task.ref), done]
                     case Failed(for_visitor=text):
                         if polled_before:
                             times.record(max(0.0, waited - (self._clock() - polled) / 2))
