@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from starlette.testclient import TestClient
 
+from widget_proxy.api import about
 from widget_proxy.app import create_app, present
 from widget_proxy.config import Settings, Site
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
@@ -60,3 +61,17 @@ def test_an_image_is_shown_where_its_host_is_the_sites() -> None:
     assert "<img" not in present(message, "k", None, SITE).data["html"]
     showing = Site.model_validate(SITE_SETTINGS | {"image_hosts": ["images.example.com"]})
     assert '<img src="https://images.example.com/lamp.png"' in present(message, "k", None, showing).data["html"]
+
+
+def test_a_sites_own_look_is_told_and_what_is_usual_is_not() -> None:
+    look = {
+        "accent": "#1f5f5b", "theme": "dark", "language": "de", "banner_message": "Back at nine", "feedback": True,
+        "allow_full_screen": False, "sound": False, "welcome_messages": ["Moin"],
+    }  # fmt: skip
+    told = about(Site.model_validate(SITE_SETTINGS | {"look": look}))
+    assert told["look"] == {
+        "accent": "#1f5f5b", "position": "right", "theme": "dark", "language": "de", "banner_message": "Back at nine",
+        "feedback": True, "allow_full_screen": False,
+    }  # fmt: skip
+    assert told["texts"] == {"welcome_messages": ["Moin"], "starter_questions": []}
+    assert about(SITE)["look"] == {"accent": "#2457d6", "position": "right"}
