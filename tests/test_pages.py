@@ -192,10 +192,22 @@ def test_the_builder_begins_with_the_sites_own_look() -> None:
     assert "One?\nTwo?" in markup.text
 
 
+def test_the_builder_leaves_out_what_the_site_says_anyway() -> None:
+    look = {"feedback": True, "banner_message": "Back at nine", "theme": "dark", "language": "de", "position": "left"}
+    markup = Markup(client(site={"look": look}).get("/").text)
+    (form,) = [one for one in markup.all("form") if one["id"] == "options"]
+    standard = json.loads(form["data-standard"] or "")
+    assert (standard["feedback"], standard["banner-message"], standard["theme"]) == ("true", "Back at nine", "dark")
+    assert standard["language"] == "de"
+    assert standard["position"] == "right", "which no tag has of itself"
+    checked = {(one.get("name"), one.get("value")) for one in markup.all("input") if "checked" in one}
+    assert {("feedback", "true"), ("theme", "dark"), ("position", "left")} <= checked
+    assert next(one.get("value") for one in markup.all("option") if "selected" in one) == "de"
+
+
 def test_it_offers_the_languages_that_there_are() -> None:
     offered = [one["value"] for one in Markup(client().get("/").text).all("option")]
-    assert offered == ["", "auto", *languages()[1:]]
-    assert languages()[0] == "en"
+    assert offered[: len(languages()) + 1] == ["en", "auto", *languages()[1:]]
 
 
 # The widget under a version's address

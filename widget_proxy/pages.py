@@ -88,7 +88,7 @@ class Pages:
 
     async def preview(self, request: Request) -> Response:
         """An empty page with the real widget on it. It has no origin of its own (`sandbox`), may fetch nothing but
-        the widget's files, and answers what the widget asks by itself: nothing typed there is sent anywhere."""
+        the widget's files and images, and answers what the widget asks by itself: no message goes anywhere."""
         site = self._settings.sites.get(request.path_params["site"])
         if site is None:
             return self._missing()
@@ -96,7 +96,7 @@ class Pages:
             "preview.html",
             {
                 "connect-src": f"{_origin(request_origin(request.scope))}/widget/",
-                "img-src": "'self' blob: data:",
+                "img-src": "'self' blob: data: https:",  # the owner's own, as an icon
                 "frame-ancestors": "'self'",
                 "sandbox": "allow-scripts allow-forms",  # without forms, no `submit` event
             },
@@ -174,7 +174,13 @@ def _standard(site: Site) -> dict[str, str | list[str]]:
         "language": site.look.language or "en",
         "button-text": "",
         "button-shape": "round",
+        "icon-url": "",
+        "show-button": "true",
+        "visible": "false",
         "persistent-session": "true",
+        "persistent-session-expire": "1440",
+        "page-context": "auto",
+        "background-stream": "false",
     }
 
 
