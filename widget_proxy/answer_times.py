@@ -43,7 +43,7 @@ EAGERNESS = 0.6
 """The power of the hazard that the poll rate follows. A half is the optimum where f is known; the histogram blurs it,
 and a little more makes up for that."""
 
-SPARSEST = 0.05
+SPARSEST = 0.15
 """Where no answer was ever seen, polls come at least at this share of the ordinary rate: the past may be wrong."""
 
 GROWTH = 0.03
