@@ -87,19 +87,18 @@ class CpuProfile:
         self._within.update(seen)
 
     def stage(self) -> dict[str, Any]:
+        # Samples go on being taken meanwhile.
+        own, within, samples = self._own, self._within, self._samples
+        self._own, self._within, self._samples = Counter(), Counter(), 0
         modules: Counter[str] = Counter()
-        for code, count in self._own.items():
+        for code, count in own.items():
             modules[_short(code.co_filename)] += count
-        told = {
-            "samples": self._samples,
-            "by_module": _shares(dict(modules.most_common(TOLD)), self._samples),
-            "by_function": _shares(_named(self._own), self._samples),
-            "by_function_with_callees": _shares(_named(self._within), self._samples),
+        return {
+            "samples": samples,
+            "by_module": _shares(dict(modules.most_common(TOLD)), samples),
+            "by_function": _shares(_named(own), samples),
+            "by_function_with_callees": _shares(_named(within), samples),
         }
-        self._own.clear()
-        self._within.clear()
-        self._samples = 0
-        return told
 
 
 def _named(counts: Counter[CodeType]) -> dict[str, int]:

@@ -107,6 +107,12 @@ def visitor(browser: Browser, stage: Stage) -> Iterator[Visitor]:
 
 
 @pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Where pictures go: `WIDGET_PROXY_TEST_IMAGES=docs/images` renews those of the documentation."""
+    return Path(os.environ.get("WIDGET_PROXY_TEST_IMAGES", tmp_path))
+
+
+@pytest.fixture
 def website(browser: Browser, stage: Stage) -> Iterator[Website]:
     """A page of a test's own with the chat on it. Whatever goes uncaught in it fails the test."""
     with on_website(browser, stage) as website:

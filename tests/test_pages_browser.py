@@ -1,6 +1,5 @@
 """The pages in a real browser: a site's owner builds a tag, and a visitor uses the chat by its link."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +17,6 @@ VIOLATIONS = """window.violations = [];
     addEventListener("securitypolicyviolation", event => violations.push(`${event.violatedDirective} ${event.blockedURI}`));"""
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """Where pictures go: `WIDGET_PROXY_TEST_IMAGES=docs/images` renews those of the docs."""
-    return Path(os.environ.get("WIDGET_PROXY_TEST_IMAGES", tmp_path))
 
 
 @pytest.fixture

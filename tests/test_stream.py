@@ -20,7 +20,7 @@ from widget_proxy.stream import to_replay
 
 
 def test_a_message_is_answered_on_the_stream(proxy: Proxy, upstream: FakeUpstream) -> None:
-    upstream.order("answers", text="Hello **you**", delay=0.6, progress=[[0.1, "Looking it up"]])
+    upstream.order("answers", text="Hello **you**", delay=1.5, progress=[[0.1, "Looking it up"]])
     handle = proxy.start_session()
     with proxy.client(handle=handle) as client, stream(client) as events:
         ready = events.until("ready")

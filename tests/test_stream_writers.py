@@ -1,16 +1,23 @@
 """Streams write in batches, and a slow one holds nobody up."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import anyio
 import pytest
 
-from widget_proxy.stream_writers import BATCH, StreamWriters
+from tests.virtual_time import ANYIO_OPTIONS
+from widget_proxy.stream_writers import BATCH, SLOW_SECONDS, StreamWriters
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, Mapping[str, Any]]:
+    return ANYIO_OPTIONS
 
 
 @asynccontextmanager
@@ -101,3 +108,28 @@ async def test_a_writer_may_add_another() -> None:
 
         writers.add(first)
     assert wrote == ["first", "second"]
+
+
+async def test_who_waits_too_long_is_cancelled_and_nobody_else() -> None:
+    wrote: list[str] = []
+
+    async def stuck() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            wrote.append("cancelled")
+
+    async def slow() -> None:
+        await anyio.sleep(SLOW_SECONDS - 1)
+        wrote.append("slow")
+
+    async def quick() -> None:
+        wrote.append("quick")
+
+    async with anyio.create_task_group() as group:
+        writers = StreamWriters(group)
+        for writer in (slow, stuck, quick):
+            writers.add(writer)
+        await anyio.sleep(SLOW_SECONDS + 1)
+        writers.add(quick)
+    assert wrote == ["quick", "slow", "cancelled", "quick"]

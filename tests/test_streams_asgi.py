@@ -15,7 +15,8 @@ from widget_proxy.broker import KEPT_EVENTS
 from widget_proxy.handles import ChatSession
 from widget_proxy.messages import Event, ready_event
 from widget_proxy.problems import Problem
-from widget_proxy.stream import SEND_SECONDS, EventStream, Streams, is_ready
+from widget_proxy.stream import EventStream, Streams, is_ready
+from widget_proxy.stream_writers import SLOW_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +113,7 @@ async def test_a_reader_that_stops_reading_is_let_go_with_one_line_in_the_log(
             await w.broker.publish(session.key, [said(number)])
             await anyio.sleep(0.5)
         assert quick.text.count("event: message") == 100, "nobody waits for the slow one"
-        await anyio.sleep(SEND_SECONDS)
+        await anyio.sleep(SLOW_SECONDS)
         assert [record for record in caplog.records if "took nothing" in record.message] == [
             record for record in caplog.records if record.levelno >= logging.WARNING
         ]

@@ -3,7 +3,6 @@
 import base64
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,12 +15,6 @@ from tests.servers import running
 
 ROOT = Path(__file__).parent.parent
 STATIC = ROOT / "static"
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """Where pictures go: `WIDGET_PROXY_TEST_IMAGES=docs/images` renews those of the README."""
-    return Path(os.environ.get("WIDGET_PROXY_TEST_IMAGES", tmp_path))
 
 
 STRIP_FRAME: FloatRect = {"x": 850, "y": 120, "width": 430, "height": 680}

@@ -10,7 +10,7 @@ import json
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from itertools import count
 
 import anyio
@@ -24,15 +24,12 @@ from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.hub import Hub
 from widget_proxy.messages import ready_event
 from widget_proxy.problems import Problem
-from widget_proxy.stream_writers import StreamWriters, Writer
+from widget_proxy.stream_writers import SLOW_SECONDS, StreamWriters, Writer
 
 logger = logging.getLogger(__name__)
 
 RETRY_MILLISECONDS = (1000, 3000)
 """After a broken stream a reader waits somewhere in between, so that they do not all return at once."""
-
-SEND_SECONDS = 30.0
-"""A reader that takes nothing for this long is dropped; it resumes from its cursor."""
 
 BEATS = 15
 """Parts in which heartbeats go out, so that ten thousand are not written at one moment."""
@@ -214,7 +211,7 @@ class EventStream(Response):
 
     async def _stay(self, subscription: Subscription, receive: Receive, send: Send) -> None:
         self._send = send
-        await self._write(self._streams.retry())
+        await self._patiently(self._write(self._streams.retry()))
         # Only with somebody there to read: a response that never runs leaves no listener behind.
         listening = self._streams.hub.listen(self.session) if self._only is None else None
         try:
@@ -246,11 +243,11 @@ class EventStream(Response):
         entries = to_replay(backlog, subscription.replay_from, {task.ref for task in self._tasks})
         last_ready = [Entry(backlog[-1].cursor, ready_event())] if ready else []
         for chunk in _chunks(self._wires([*entries, *last_ready])):
-            await self._write(chunk)
+            await self._patiently(self._write(chunk))
         subscription.backlog = ()
         self._tasks = ()
         if self._over:
-            await self._finish()
+            await self._patiently(self._finish())
 
     def _wires(self, entries: Sequence[Entry]) -> Iterator[bytes]:
         """The entries this stream tells, encoded, up to the one that ends it."""
@@ -267,21 +264,29 @@ class EventStream(Response):
     def _ring(self) -> None:
         if not self._writing and self._subscription is not None:
             self._writing = True
-            self._streams.write(self._write_all_news)
+            self._streams.write(self._write_news)
 
-    async def _write_all_news(self) -> None:
-        await self._guarded(self._write_news)
+    async def _write_news(self) -> None:
+        await self._guarded(self._tell_news())
 
-    async def _guarded(self, writer: Writer) -> None:
+    async def _write_heartbeat(self) -> None:
+        await self._guarded(self._write(_HEARTBEAT))
+        self._ring()  # what came meanwhile
+
+    async def _guarded(self, writing: Awaitable[None]) -> None:
         try:
-            await writer()
+            await writing
+        except anyio.get_cancelled_exc_class():
+            if not self._streams.draining:
+                self._drop_slow()
+            raise
         except Exception:  # one stream's fault must not take the others with it
             logger.exception("session %s: writing to a stream failed", self.session.key)
             self._leave()
         finally:
             self._writing = False
 
-    async def _write_news(self) -> None:
+    async def _tell_news(self) -> None:
         while (subscription := self._subscription) is not None:
             entries = subscription.take()
             for chunk in _chunks(self._wires(entries)):
@@ -292,29 +297,26 @@ class EventStream(Response):
             if not entries:
                 return
 
-    async def _write_heartbeat(self) -> None:
-        await self._guarded(lambda: self._write(_HEARTBEAT))
-        self._ring()  # what came meanwhile
-
     async def _finish(self) -> None:
         """End the response: the reader comes back, unless it was told that all is said."""
-        if self._send is None:
-            return
-        last = b"" if self._over else self._streams.retry()
-        with anyio.move_on_after(SEND_SECONDS):
-            await self._send({"type": "http.response.body", "body": last})
+        if self._send is not None:
+            await self._send({"type": "http.response.body", "body": b"" if self._over else self._streams.retry()})
         self._leave()
 
     async def _write(self, chunk: bytes) -> None:
-        if self._send is None:
-            return
-        with anyio.move_on_after(SEND_SECONDS) as limit:
+        if self._send is not None:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _patiently(self, writing: Awaitable[None]) -> None:
+        """Write in the stream's own task, which no batch looks after."""
+        with anyio.move_on_after(SLOW_SECONDS) as limit:
+            await writing
         if limit.cancelled_caught:
-            logger.warning(
-                "session %s: a reader took nothing for %g s and is dropped", self.session.key, SEND_SECONDS
-            )
-            self._leave()
+            self._drop_slow()
+
+    def _drop_slow(self) -> None:
+        logger.warning("session %s: a reader took nothing for %g s and is dropped", self.session.key, SLOW_SECONDS)
+        self._leave()
 
     def _leave(self) -> None:
         self._send = None
