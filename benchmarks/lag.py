@@ -39,6 +39,7 @@ from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 MEDIANS = (3.0, 6.0)  # seconds; of log-normal answer times
 SIGMA = 0.5
 PAUSE_SECONDS = (0.0, 0.5)  # between an answer and the next question: keeps the sessions out of step
+TEACHERS = 5
 REFILL_SECONDS = 40.0  # until the budget has recovered from those who were there before
 PATIENCE_SECONDS = 90.0  # for one answer
 SEED = 20261121
@@ -186,20 +187,22 @@ def _polls(counts: dict[str, Any], sessions: list[str]) -> int:
 
 
 async def teach(answers: int, median: float, chance: random.Random, proxy_port: int, upstream_port: int) -> None:
-    """Let other visitors of the site have this many answers: its answer times are known then."""
-    others = await proxied_visitors(answers, proxy_port, upstream_port)
+    """Let other visitors of the site have this many answers: its answer times are known then. A few at a time, so
+    that the budget lets them be known well."""
+    if not answers:
+        return
+    others = await proxied_visitors(TEACHERS, proxy_port, upstream_port)
     listeners = [asyncio.create_task(visitor.listen()) for visitor in others]
     try:
         async with asyncio.TaskGroup() as group:
             for visitor in others:
-                delay = median * math.exp(SIGMA * chance.gauss(0, 1))
-                group.create_task(converse(visitor, [delay], (0.0, 2.0 * median), upstream_port))
+                delays = [median * math.exp(SIGMA * chance.gauss(0, 1)) for _ in range(answers // TEACHERS)]
+                group.create_task(converse(visitor, delays, PAUSE_SECONDS, upstream_port))
     finally:
         for listener in listeners:
             listener.cancel()
         await asyncio.gather(*listeners, return_exceptions=True)
-    if answers:
-        await asyncio.sleep(REFILL_SECONDS)
+    await asyncio.sleep(REFILL_SECONDS)
 
 
 async def measure(median: float, options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:
