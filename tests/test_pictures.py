@@ -36,7 +36,7 @@ def test_in_full_screen_lines_stay_short_enough_to_read(visitor: Visitor, stage:
     visitor.say(QUESTION)
     visitor.answer("no larger than a saucer")
     visitor.page.get_by_role("button", name="Full screen").click()
-    assert visitor.page.locator(".panel").bounding_box() == {"x": 0, "y": 0, "width": 1280, "height": 800}
+    assert visitor.page.locator(".panel").bounding_box() == {"x": 128, "y": 0, "width": 1024, "height": 800}
     wide = visitor.page.locator(".item .bot").bounding_box()
     assert wide is not None
     assert wide["width"] <= 760
