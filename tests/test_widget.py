@@ -575,8 +575,8 @@ def test_what_is_loaded_is_loaded_when_it_is_wanted(visitor: Visitor, stage: Sta
     assert asked() == ["/widget.js"]
     visitor.open_chat()
     visitor.page.wait_for_load_state("networkidle")
-    files = ["/widget/chat.js", "/widget/languages/en.json", "/widget/panel.css", "/widget/panel.js"]
-    assert asked() == ["/v1/sites/shop", *files]
+    names = ["chat.js", "languages/en.json", "page-context.js", "panel.css", "panel.js", "transcript.js"]
+    assert asked() == ["/v1/sites/shop", *(f"/widget/{name}" for name in names)]
     visitor.say("What does it cost?")
     visitor.answer("costs €89.00")
     assert asked() == ["/v1/session/events", "/v1/session/messages", "/v1/sites/shop/sessions"]
@@ -660,7 +660,7 @@ def test_a_stream_tells_how_long_to_wait(modules: Visitor) -> None:
 
 
 TRANSCRIPT = """async (steps) => {
-    const {Transcript} = await load("chat.js");
+    const {Transcript} = await load("transcript.js");
     const transcript = Transcript(), own = {};
     for (const [what, value] of steps) {
         if (what === "own") own[value.id] = transcript.addOwn(value);
@@ -803,6 +803,8 @@ def test_a_page_is_understood_as_far_as_it_says(modules: Visitor, head: str, exp
 
 def page_context(visitor: Visitor) -> dict[str, object]:
     origin = visitor.stage.proxy.url
-    script = f"""async () => (await import('{origin}/widget/chat.js')).pageContext(document, null, null, 8192)"""
+    script = (
+        f"""async () => (await import('{origin}/widget/page-context.js')).pageContext(document, null, null, 8192)"""
+    )
     found: dict[str, object] = visitor.page.evaluate(script)
     return {key: value for key, value in found.items() if value is not None}
