@@ -30,7 +30,7 @@ from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 SHOP = Path(__file__).parent.parent / "examples/shop"
 PAGE = "aurora-desk-lamp.html"
 OUR_TAG = '<script src="https://chat.example.com/widget.js" data-site="shop" async></script>'
-TEXTS = tomllib.loads((SHOP / "widget-proxy.toml").read_text())["sites"]["shop"]["texts"]
+SITE = tomllib.loads((SHOP / "widget-proxy.toml").read_text())["sites"]["shop"]
 
 THINK_SECONDS = 1.0
 IDLE_SECONDS = 1.5
@@ -173,9 +173,9 @@ def pages(proxy_url: str, official_url: str, shop_url: str) -> dict[str, str]:
         "chatbot-id": DEMO_CHATBOT_ID,
         "embed-key": EMBED_KEY,
         "api-base-url": official_url,
-        "button-text": TEXTS["launcher"],
-        "welcome-messages": json.dumps(TEXTS["welcome_messages"]),
-        "starter-questions": json.dumps(TEXTS["starter_questions"]),
+        "button-text": SITE["texts"]["launcher"],
+        "welcome-messages": json.dumps(SITE["look"]["welcome_messages"]),
+        "starter-questions": json.dumps(SITE["look"]["starter_questions"]),
     }
     written = " ".join(f'{name}="{html.escape(value)}"' for name, value in attributes.items())
     script = f'<script type="module" src="{official_url}/open-chat-studio-widget.esm.js" async></script>'

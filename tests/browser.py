@@ -75,6 +75,7 @@ class Stage:
             **overrides,
             WIDGET_PROXY_CONFIG=str(Path(__file__).parent.parent / "examples/shop/widget-proxy.toml"),
             WIDGET_PROXY_SITES__SHOP__TITLE="Ask Nordlicht",
+            WIDGET_PROXY_SITES__SHOP__IMAGE_HOSTS="images.example.com",
             WIDGET_PROXY_SITES__SHOP__ALLOWED_ORIGINS=f"http://{HOST}:{shop_port},{self.workshop.url}",
             # A second site for the workshop's pages, which takes files.
             WIDGET_PROXY_SITES__OTHER__TITLE="Ask the other",

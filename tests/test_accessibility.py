@@ -112,6 +112,15 @@ def test_a_chat_while_the_server_is_away(visitor: Visitor, stage: Stage) -> None
 def test_the_front_page(visitor: Visitor, stage: Stage) -> None:
     visitor.page.goto(stage.proxy.url)
     assert broken(visitor.page, "html") == {}
+    for group in visitor.page.locator("summary").all():
+        group.click()
+    assert broken(visitor.page, "html") == {}, "unfolded"
+
+
+def test_the_chat_page(visitor: Visitor, stage: Stage) -> None:
+    visitor.page.goto(f"{stage.proxy.url}/sites/shop/chat")
+    visitor.page.locator(".panel").wait_for()
+    assert broken(visitor.page, "html") == {}
 
 
 def test_what_is_broken_is_found_inside_the_widget_too(visitor: Visitor) -> None:

@@ -7,8 +7,9 @@ from uuid import UUID
 import pytest
 from starlette.testclient import TestClient
 
+from widget_proxy.api import about
 from widget_proxy.app import create_app, present
-from widget_proxy.config import Settings
+from widget_proxy.config import Settings, Site
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 from widget_proxy.messages import Attachment, Message
 
@@ -16,16 +17,20 @@ ROOT = Path(__file__).parent.parent
 ORIGIN = "https://shop.example.com"
 
 
+SITE_SETTINGS = {
+    "slug": "shop",
+    "chatbot_id": UUID(DEMO_CHATBOT_ID),
+    "embed_key": "marker-embed-key",
+    "allowed_origins": [ORIGIN],
+    "upstream_url": "http://127.0.0.1:9",
+}
+SITE = Site.model_validate(SITE_SETTINGS)
+
+
 @pytest.fixture
 def client() -> TestClient:
-    site = {
-        "slug": "shop",
-        "chatbot_id": UUID(DEMO_CHATBOT_ID),
-        "embed_key": "marker-embed-key",
-        "allowed_origins": [ORIGIN],
-        "upstream_url": "http://127.0.0.1:9",
-    }
-    return TestClient(create_app(Settings.model_validate({"secret_key": "k" * 32, "sites": {"shop": site}})))
+    settings = {"secret_key": "k" * 32, "sites": {"shop": SITE_SETTINGS}}
+    return TestClient(create_app(Settings.model_validate(settings)))
 
 
 def documented() -> list[tuple[str, str]]:
@@ -46,6 +51,27 @@ def test_a_documented_call_exists(client: TestClient, method: str, path: str) ->
 
 def test_an_attachment_is_shown_without_upstreams_address() -> None:
     message = Message(None, "assistant", "see", (Attachment("a.pdf", "application/pdf", 7, "marker-file-id"),))
-    event = present(message, "k", None)
+    event = present(message, "k", None, SITE)
     assert event.data["attachments"] == [{"name": "a.pdf", "size": 7, "content_type": "application/pdf", "url": None}]
     assert "marker-file-id" not in str(event)
+
+
+def test_an_image_is_shown_where_its_host_is_the_sites() -> None:
+    message = Message(None, "assistant", "![Lamp](https://images.example.com/lamp.png)")
+    assert "<img" not in present(message, "k", None, SITE).data["html"]
+    showing = Site.model_validate(SITE_SETTINGS | {"image_hosts": ["images.example.com"]})
+    assert '<img src="https://images.example.com/lamp.png"' in present(message, "k", None, showing).data["html"]
+
+
+def test_a_sites_own_look_is_told_and_what_is_usual_is_not() -> None:
+    look = {
+        "accent": "#1f5f5b", "theme": "dark", "language": "de", "banner_message": "Back at nine", "feedback": True,
+        "allow_full_screen": False, "sound": False, "welcome_messages": ["Moin"],
+    }  # fmt: skip
+    told = about(Site.model_validate(SITE_SETTINGS | {"look": look}))
+    assert told["look"] == {
+        "accent": "#1f5f5b", "position": "right", "theme": "dark", "language": "de", "banner_message": "Back at nine",
+        "feedback": True, "allow_full_screen": False,
+    }  # fmt: skip
+    assert told["texts"] == {"welcome_messages": ["Moin"], "starter_questions": []}
+    assert about(SITE)["look"] == {"accent": "#2457d6", "position": "right"}

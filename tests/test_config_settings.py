@@ -1,14 +1,18 @@
 """What the settings accept, given as values: bounds, and rules between one setting and another."""
 
 import math
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from widget_proxy.config import PacingSettings, ServerSettings, Settings, UpstreamSettings
-from widget_proxy.config.settings import Limits
+from widget_proxy.assets import languages
+from widget_proxy.config import Look, PacingSettings, ServerSettings, Settings, UpstreamSettings
+from widget_proxy.config.settings import TAG_ONLY, Language, Limits
 
+ROOT = Path(__file__).parent.parent
 SITE: dict[str, Any] = {
     "slug": "shop",
     "chatbot_id": "4c1a0f0e-8a1e-4c07-9e39-5a6c1c5b2a10",
@@ -93,3 +97,75 @@ def test_an_ending_is_letters_and_digits(written: Any) -> None:
 def test_files_are_taken_where_the_site_says_so() -> None:
     assert not settings().sites["shop"].attachments
     assert settings({"attachments": True}).sites["shop"].attachments
+
+
+def test_images_are_shown_of_the_hosts_a_site_names_and_of_no_other() -> None:
+    assert not settings().sites["shop"].shows_images_of("images.example.com")
+    site = settings({"image_hosts": ["images.example.com", "*.cdn.example"]}).sites["shop"]
+    assert site.shows_images_of("images.example.com")
+    assert site.shows_images_of("a.cdn.example")
+    assert not site.shows_images_of("example.com")
+
+
+TEXT = (["Moin", "x" * 300], ["", "x" * 301, 7, ["x"]])
+SWITCH = ([True, False, "on", "off", "true"], ["maybe", "", 2, [True]])
+LISTED = ([[], ["One"], ["x"] * 10], ["One", 7, ["x"] * 11, ["x" * 301], [7]])
+LOOK: dict[str, tuple[list[Any], list[Any]]] = {
+    "accent": (["#2457d6", "#ABCDEF"], ["blue", "#fff", "#2457d6 ", "", 7]),
+    "position": (["left", "center", "right"], ["middle", "Left", "", None]),
+    "theme": (["auto", "light", "dark"], ["blue", "", None, True]),
+    "language": ([None, "auto", "en", "sw"], ["tlh", "EN", "", "pt-BR"]),
+    "translations_url": (
+        [None, "https://shop.example.com/chat.json", "https://shop.example.com:8443/a?b=c"],
+        ["http://shop.example.com/chat.json", "/chat.json", "https://", "https://a b/", "https://u@x.example/", "",
+         "https://x.example/\nx", "https://x.example;script-src/", "javascript:alert(1)", 7],
+    ),
+    "header_text": ([None, "x" * 80], ["", "x" * 81, 7]),
+    "welcome_messages": LISTED,
+    "starter_questions": LISTED,
+    "typing_indicator_text": TEXT,
+    "new_chat_confirmation_message": TEXT,
+    "banner_message": TEXT,
+    "banner_style": (["default", "info", "warning", "error"], ["loud", "", None]),
+    "banner_position": (["top", "bottom"], ["left", "", None]),
+    "consent_text": ([None, "x" * 1000], ["", "x" * 1001]),
+    "disabled": SWITCH,
+    "allow_full_screen": SWITCH,
+    "allow_attachments": SWITCH,
+    "feedback": SWITCH,
+    "sound": SWITCH,
+}  # fmt: skip
+"""Each default a site may give its widget: what it may be, and what not."""
+
+
+def test_every_default_of_the_widget_is_tried() -> None:
+    assert set(LOOK) == set(Look.model_fields)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, (taken, _) in LOOK.items() for value in taken])
+def test_a_default_of_the_widget_is_taken(name: str, value: Any) -> None:
+    assert name in settings({"look": {name: value}}).sites["shop"].look.model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, (_, refused) in LOOK.items() for value in refused]
+)
+def test_what_the_widget_could_make_nothing_of_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings({"look": {name: value}})
+    (place,) = {error["loc"][:4] for error in refused.value.errors()}
+    assert place == ("sites", "shop", "look", name)
+
+
+def test_each_attribute_of_the_widget_can_be_a_sites_default_or_not() -> None:
+    """By the reference's table, whose last column says so."""
+    section = (ROOT / "docs/widget.md").read_text().split("\n## Attributes\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([a-z-]+)` \|.*\|([^|]*)\|$", section, re.MULTILINE)
+    said = {name.replace("-", "_"): bool(cell.strip()) for name, cell in rows}
+    assert said.pop("site") is False
+    assert {name for name, default in said.items() if default} == set(Look.model_fields)
+    assert {name for name, default in said.items() if not default} == TAG_ONLY
+
+
+def test_a_default_language_is_one_that_there_is() -> None:
+    assert get_args(Language) == ("auto", *languages())

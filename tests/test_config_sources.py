@@ -85,13 +85,13 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     settings = load_settings(
         {
             "WIDGET_PROXY_SITES__MY_SHOP__TITLE": "From the environment",
-            "WIDGET_PROXY_SITES__MY_SHOP__TEXTS__STARTER_QUESTIONS": "One?, Two?",
+            "WIDGET_PROXY_SITES__MY_SHOP__LOOK__STARTER_QUESTIONS": "One?, Two?",
             "WIDGET_PROXY_SERVER__PORT": "9000",
         },
         path,
     )
     assert settings.sites["my-shop"].title == "From the environment"
-    assert settings.sites["my-shop"].texts.starter_questions == ("One?", "Two?")
+    assert settings.sites["my-shop"].look.starter_questions == ("One?", "Two?")
     assert settings.server.port == 9000
 
 
@@ -138,7 +138,18 @@ MISTAKES: dict[str, tuple[dict[str, str], str, str]] = {
     "a secret in two places": ({"WIDGET_PROXY_EMBED_KEY_FILE": "/nowhere"}, "embed_key_file (WIDGET_PROXY_EMBED_KEY_FILE)", "Keep one"),
     "a space in the key": ({"WIDGET_PROXY_EMBED_KEY": "marker key"}, "embed_key (WIDGET_PROXY_EMBED_KEY)", "Copy it again"),
     "a settings file that is not there": ({"WIDGET_PROXY_CONFIG": "/nowhere.toml"}, "/nowhere.toml (file)", "no such file"),
-    "a colour that is none": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__ACCENT": "blue"}, "look.accent", "'blue'"),
+    "a colour that is none": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__ACCENT": "blue"}, "sites.default.look.accent (WIDGET_PROXY_SITES__DEFAULT__LOOK__ACCENT)", "'blue' is no colour. Write it as #rrggbb"),
+    "a theme that is none": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__THEME": "blue"}, "sites.default.look.theme (WIDGET_PROXY_SITES__DEFAULT__LOOK__THEME)", "'auto', 'light' or 'dark' (it is 'blue')"),
+    "a language that is none": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__LANGUAGE": "tlh"}, "sites.default.look.language (WIDGET_PROXY_SITES__DEFAULT__LOOK__LANGUAGE)", "'uk' or 'zh' (it is 'tlh')"),
+    "neither on nor off": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__FEEDBACK": "maybe"}, "sites.default.look.feedback (WIDGET_PROXY_SITES__DEFAULT__LOOK__FEEDBACK)", "neither true nor false (it is 'maybe')"),
+    "texts without TLS": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__TRANSLATIONS_URL": "http://x.example"}, "sites.default.look.translations_url (WIDGET_PROXY_SITES__DEFAULT__LOOK__TRANSLATIONS_URL)", "'http://x.example' is not an https address"),
+    "an attribute for the tag alone": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__BUTTON_TEXT": "x"}, "sites.default.look.button_text (WIDGET_PROXY_SITES__DEFAULT__LOOK__BUTTON_TEXT)", "Write it into the page's tag, as data-button-text"),
+    "a misspelt attribute": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__BANNER_MESAGE": "x"}, "sites.default.look.banner_mesage (WIDGET_PROXY_SITES__DEFAULT__LOOK__BANNER_MESAGE)", "Did you mean banner_message?"),
+    "a title among the looks": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__TITLE": "x"}, "sites.default.look.title (WIDGET_PROXY_SITES__DEFAULT__LOOK__TITLE)", "Did you mean sites.default.title?"),
+    "a long text": ({"WIDGET_PROXY_SITES__DEFAULT__LOOK__BANNER_MESSAGE": "xXxX" * 76}, "sites.default.look.banner_message (WIDGET_PROXY_SITES__DEFAULT__LOOK__BANNER_MESSAGE)", "at most 300 characters (it is 'xXxX"),
+    "a look in another table": ({"WIDGET_PROXY_SITES__DEFAULT__TEXTS__WELCOME_MESSAGES": "x"}, "sites.default.texts.welcome_messages", "Did you mean sites.default.look.welcome_messages?"),
+    "an address for a host of images": ({"WIDGET_PROXY_SITES__DEFAULT__IMAGE_HOSTS": "a.example, https://b.example/x"}, "sites.default.image_hosts (WIDGET_PROXY_SITES__DEFAULT__IMAGE_HOSTS)", "'https://b.example/x' is not a host's name"),
+    "images from anywhere": ({"WIDGET_PROXY_SITES__DEFAULT__IMAGE_HOSTS": "*"}, "image_hosts", "anybody's servers"),
     "waits in the wrong order": (
         {"WIDGET_PROXY_PACING__ANSWER_POLL_SHORTEST": "9", "WIDGET_PROXY_PACING__ANSWER_POLL_LONGEST": "3"},
         "pacing",

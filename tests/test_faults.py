@@ -17,6 +17,7 @@ from tests.servers import FakeUpstream, Proxy
 from tests.sse import stream
 from tests.virtual_time import ANYIO_OPTIONS, elapsed, now
 from tests.world import world
+from widget_proxy.app import present
 from widget_proxy.fake_upstream.state import Plan
 from widget_proxy.handles import Handles
 from widget_proxy.hub import Hub
@@ -42,7 +43,7 @@ async def test_a_jump_of_the_clock_ends_no_answer_early_and_brings_none_twice(ju
             pacing=w.pacing,
             site_of=lambda slug: w.site,
             client_of=lambda site: w.client,
-            present=w.hub._reach.present,
+            present=present,
             clock=elapsed,
             now=jumping,
         ) as hub:

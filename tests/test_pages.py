@@ -105,8 +105,8 @@ def test_the_preview_has_no_origin_of_its_own_and_can_reach_the_widgets_files_al
 
 @pytest.mark.parametrize("path", PAGES)
 def test_nothing_in_a_setting_becomes_markup(path: str) -> None:
-    texts = {"welcome_messages": [HOSTILE], "starter_questions": [HOSTILE + "\u2028"]}
-    hostile = {"title": HOSTILE[:80], "texts": texts, "languages": [HOSTILE]}
+    look = {"welcome_messages": [HOSTILE], "starter_questions": [HOSTILE + "\u2028"]}
+    hostile = {"title": HOSTILE[:80], "look": look, "languages": [HOSTILE]}
     response, plain = client(site=hostile).get(path), client(site={"title": "Plain"}).get(path)
     assert response.status_code == plain.status_code
     assert "<script>alert" not in response.text
@@ -121,8 +121,8 @@ def test_nothing_in_a_setting_becomes_markup(path: str) -> None:
 
 
 def test_the_data_in_a_page_is_what_was_set() -> None:
-    texts = {"welcome_messages": [HOSTILE]}
-    hostile = client(site={"title": HOSTILE[:80], "texts": texts})
+    look = {"welcome_messages": [HOSTILE]}
+    hostile = client(site={"title": HOSTILE[:80], "look": look})
     about = json.loads(Markup(hostile.get("/sites/shop/preview").text).inline[0])
     assert about["title"] == HOSTILE[:80]
     assert about["texts"]["welcome_messages"] == [HOSTILE]
@@ -184,7 +184,7 @@ def test_every_site_can_be_chosen_and_no_other() -> None:
 
 
 def test_the_builder_begins_with_the_sites_own_look() -> None:
-    site = {"look": {"accent": "#1F5F5B", "position": "left"}, "texts": {"starter_questions": ["One?", "Two?"]}}
+    site = {"look": {"accent": "#1F5F5B", "position": "left", "starter_questions": ["One?", "Two?"]}}
     markup = Markup(client(site=site).get("/").text)
     fields = markup.all("input")
     assert [one["value"] for one in fields if one.get("name") == "accent"] == ["#1f5f5b"]
@@ -192,10 +192,22 @@ def test_the_builder_begins_with_the_sites_own_look() -> None:
     assert "One?\nTwo?" in markup.text
 
 
+def test_the_builder_leaves_out_what_the_site_says_anyway() -> None:
+    look = {"feedback": True, "banner_message": "Back at nine", "theme": "dark", "language": "de", "position": "left"}
+    markup = Markup(client(site={"look": look}).get("/").text)
+    (form,) = [one for one in markup.all("form") if one["id"] == "options"]
+    standard = json.loads(form["data-standard"] or "")
+    assert (standard["feedback"], standard["banner-message"], standard["theme"]) == ("true", "Back at nine", "dark")
+    assert standard["language"] == "de"
+    assert standard["position"] == "right", "which no tag has of itself"
+    checked = {(one.get("name"), one.get("value")) for one in markup.all("input") if "checked" in one}
+    assert {("feedback", "true"), ("theme", "dark"), ("position", "left")} <= checked
+    assert next(one.get("value") for one in markup.all("option") if "selected" in one) == "de"
+
+
 def test_it_offers_the_languages_that_there_are() -> None:
     offered = [one["value"] for one in Markup(client().get("/").text).all("option")]
-    assert offered == ["", "auto", *languages()[1:]]
-    assert languages()[0] == "en"
+    assert offered[: len(languages()) + 1] == ["en", "auto", *languages()[1:]]
 
 
 # The widget under a version's address
@@ -235,7 +247,7 @@ def test_the_chat_page_is_the_sites() -> None:
     site = {"title": "Ask the shop", "look": {"accent": "#1f5f5b"}, "languages": ["de", "en"]}
     response = client(site=site).get("/sites/shop/chat")
     markup = Markup(response.text)
-    assert markup.all("html") == [{"lang": "de"}]
+    assert markup.all("html") == [{"lang": "de", "data-theme": "auto"}]
     assert "<title>Ask the shop</title>" in response.text
     (element,) = markup.all("chat-widget")
     assert element["site"] == "shop"
@@ -245,6 +257,39 @@ def test_the_chat_page_is_the_sites() -> None:
     assert metas["robots"] == "noindex"
     assert "needs JavaScript" in markup.text
     assert policy(response)["connect-src"] == "'self'"
+
+
+def test_the_chat_page_looks_as_the_site_says() -> None:
+    look = {
+        "theme": "dark",
+        "language": "fr",
+        "header_text": "Demandez",
+        "translations_url": "https://t.example/a;b?c",
+    }
+    response = client(site={"title": "Ask the shop", "look": look}).get("/sites/shop/chat")
+    markup = Markup(response.text)
+    assert markup.all("html") == [{"lang": "fr", "data-theme": "dark"}]
+    assert "<title>Demandez</title>" in response.text
+    assert "<h1>Demandez</h1>" in response.text
+    (element,) = markup.all("chat-widget")
+    assert element["theme"] == "dark"
+    assert "language" not in element, "so that the site's texts win over the language's"
+    assert policy(response)["connect-src"] == "'self' https://t.example"
+
+
+def test_in_the_pages_own_language_it_is_that_of_the_chatbot() -> None:
+    for look in ({}, {"language": "auto"}):
+        markup = Markup(client(site={"languages": ["de", "en"], "look": look}).get("/sites/shop/chat").text)
+        assert markup.all("html")[0]["lang"] == "de"
+
+
+def test_its_policy_names_the_hosts_of_images() -> None:
+    plain, showing = client(), client(site={"image_hosts": ["images.example.com", "*.cdn.example"]})
+    own = "'self' blob: data:"
+    assert policy(plain.get("/sites/shop/chat"))["img-src"] == own
+    named = f"{own} https://images.example.com https://*.cdn.example"
+    assert policy(showing.get("/sites/shop/chat"))["img-src"] == named
+    assert policy(showing.get("/"))["img-src"] == "'self'"
 
 
 def test_its_address_is_drawn_as_a_qr_code() -> None:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Page, expect
+from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
 
 from tests.browser import Stage, Visitor, visiting
 from tests.servers import Proxy, running
 from widget_proxy import __version__
+from widget_proxy.config import Look
+from widget_proxy.config.settings import TAG_ONLY
 
 VIOLATIONS = """window.violations = [];
     addEventListener("securitypolicyviolation", event => violations.push(`${event.violatedDirective} ${event.blockedURI}`));"""
@@ -81,13 +83,39 @@ OPTIONS = [
     ("Centre", 'data-position="center"', ("position", "center")),
     ("Dark", 'data-theme="dark"', ("theme", "dark")),
     ("Square", 'data-button-shape="square"', ("button-shape", "square")),
-    ("Visitors can attach files", 'data-allow-attachments="true"', ("allow-attachments", "true")),
-    ("A conversation goes on after a reload", 'data-persistent-session="false"', ("persistent-session", "false")),
+    ("There is a button", 'data-show-button="false"', ("show-button", "false")),
+    ("A button for the whole window", 'data-allow-full-screen="false"', ("allow-full-screen", "false")),
+    ("Thumbs under replies", 'data-feedback="true"', ("feedback", "true")),
+    ("A tone for replies while nobody looks", 'data-sound="true"', ("sound", "true")),
+    ("Bottom", 'data-banner-position="bottom"', ("banner-position", "bottom")),
+    ("Read-only: nothing can be sent", 'data-disabled="true"', ("disabled", "true")),
+    ("Keep up to date in hidden tabs", 'data-background-stream="true"', ("background-stream", "true")),
 ]
+FIELDS = {
+    "Image in place of its icon": ("icon-url", "https://images.example.com/icon.svg"),
+    "Notice": ("banner-message", "Back at nine"),
+    "Consent": ("consent-text", "We keep what you write."),
+    "While an answer is in the making": ("typing-indicator-text", "Let me see"),
+    "Before a new chat": ("new-chat-confirmation-message", "Really?"),
+    "Forgotten after, in minutes": ("persistent-session-expire", "60"),
+}
+CHOICES = {
+    "Language of its buttons": ("language", "de"),
+    "Style of the notice": ("banner-style", "warning"),
+    "A conversation is kept": ("persistent-session", "tab"),
+    "The bot learns of the page": ("page-context", "off"),
+}
+NOT_TRIED = {"File with texts of your own": ("translations-url", "https://shop.example.com/chat.json")}
+
+
+def unfold(owner: Visitor) -> None:
+    for group in owner.page.locator("summary").all():
+        group.click()
 
 
 def test_an_option_is_in_the_tag_and_in_the_preview(owner: Visitor) -> None:
     widget, shown = preview(owner).locator("chat-widget"), owner.page.locator("#tag")
+    unfold(owner)
     for option, written, attribute in OPTIONS:
         owner.page.get_by_label(option, exact=True).click()
         expect(shown).to_contain_text(written)
@@ -97,9 +125,40 @@ def test_an_option_is_in_the_tag_and_in_the_preview(owner: Visitor) -> None:
         expect(widget).not_to_have_attribute(*attribute)
 
 
+def test_what_is_written_or_picked_is_in_the_tag_and_in_the_preview(owner: Visitor) -> None:
+    page, shown = owner.page, owner.page.locator("#tag")
+    page.route(
+        "https://images.example.com/**", lambda route: route.fulfill(content_type="image/svg+xml", body=PICTURE)
+    )
+    unfold(owner)
+    for label, (_, value) in (FIELDS | NOT_TRIED).items():
+        page.get_by_label(label, exact=True).fill(value)
+    for label, (_, value) in CHOICES.items():
+        page.get_by_label(label, exact=True).select_option(value)
+    page.get_by_label("Open when a page loads").check()
+    widget = preview(owner).locator("chat-widget[banner-message]")
+    for name, value in (FIELDS | CHOICES).values():
+        expect(shown).to_contain_text(f'data-{name}="{value}"')
+        expect(widget).to_have_attribute(name, value)
+    for name, value in [*NOT_TRIED.values(), ("visible", "true")]:
+        expect(shown).to_contain_text(f'data-{name}="{value}"')
+        assert widget.get_attribute(name) is None
+    page.get_by_label("Image in place of its icon").fill("http://images.example.com/icon.svg")
+    expect(shown).not_to_contain_text("icon-url")
+    assert page.get_by_label("Visitors can attach files").is_disabled(), "the site takes none"
+
+
+def test_every_attribute_that_makes_sense_there_can_be_built(owner: Visitor) -> None:
+    """All of the reference's table but what only a single page or visitor can say."""
+    script = "[...new Set([...document.querySelector('#options').elements].map(one => one.name))].filter(Boolean)"
+    built = set(owner.page.evaluate(script)) - {"integrity"}
+    fields = {name.replace("_", "-") for name in {*Look.model_fields, *TAG_ONLY}}
+    assert built == fields - {"mode", "user-id", "user-name"}
+
+
 def test_texts_are_in_the_tag_and_in_the_preview(owner: Visitor) -> None:
     page = owner.page
-    page.get_by_label("Text").fill("Ask \"us\" & <i>'more'</i>")
+    page.get_by_label("Text", exact=True).fill("Ask \"us\" & <i>'more'</i>")
     expect(preview(owner).locator("chat-widget .launcher")).to_have_text("Ask \"us\" & <i>'more'</i>")
     expect(page.get_by_label("Button", exact=True)).to_be_checked()
     page.get_by_label("Heading").fill("Ask the workshop")
@@ -120,7 +179,7 @@ def test_texts_are_in_the_tag_and_in_the_preview(owner: Visitor) -> None:
 
 def test_the_copied_tag_gives_the_widget_of_the_preview(owner: Visitor, stage: Stage) -> None:
     owner.page.get_by_label("Left", exact=True).click()
-    owner.page.get_by_label("Text").fill("Ask \"us\" & <i>'more'</i>")
+    owner.page.get_by_label("Text", exact=True).fill("Ask \"us\" & <i>'more'</i>")
     expect(owner.page.locator("#tag")).to_contain_text("button-text")
     page = page_with(owner, copied(owner))
     launcher = page.locator("chat-widget .launcher")
@@ -212,8 +271,18 @@ def test_everything_works_by_keyboard(owner: Visitor) -> None:
         if focused == "preview":
             page.locator("#copy").focus()  # what is in the frame is the widget's to test
             break
-    order = ["theme", "accent", "position", "button-shape", "button-text", "header-text", "language"]
-    order += ["welcome-messages", "starter-questions", "allow-attachments", "persistent-session", "integrity"]
+    order = [
+        "theme",
+        "accent",
+        "position",
+        "button-shape",
+        "button-text",
+        "icon-url",
+        "show-button",
+        "header-text",
+        "language",
+    ]
+    order += ["welcome-messages", "starter-questions", "allow-full-screen", "feedback", "sound", "integrity"]
     assert [name for name in reached if name in order] == order
     assert "view" in reached
     page.keyboard.press("Enter")
@@ -332,6 +401,37 @@ def test_whoever_has_the_link_can_ask_and_is_answered(linked: Visitor, stage: St
     linked.page.reload()
     expect(linked.page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
     assert len(stage.upstream.requests("start")) == 1, "one conversation"
+
+
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><rect width="40" height="30"/></svg>'
+PICTURES = """![The lamp](https://images.example.com/lamp.svg)
+
+![Somebody else's](https://elsewhere.example/count.svg)"""
+
+
+def test_an_image_of_an_allowed_host_is_shown_and_no_other_is_asked_for(linked: Visitor, stage: Stage) -> None:
+    """On our chat page, whose policy names the host, and on a website."""
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(route: Route) -> None:
+        asked.append((route.request.url, route.request.headers.get("referer")))
+        route.fulfill(content_type="image/svg+xml", body=PICTURE)
+
+    linked.page.context.route("https://*.example/**", answer)
+    linked.page.context.route("https://images.example.com/**", answer)
+    for website in (False, True):
+        asked.clear()
+        stage.upstream.order("answers", text=PICTURES, delay=0.1)
+        if website:
+            linked.go()
+            linked.open_chat()
+        linked.say("What does it look like?")
+        image = linked.page.get_by_role("img", name="The lamp")
+        expect(image).to_be_visible(timeout=15_000)
+        assert image.evaluate("async image => { await image.decode(); return image.naturalWidth; }") == 40
+        expect(linked.page.get_by_role("link", name="Somebody else's")).to_be_visible()
+        assert linked.page.locator(".bot img").count() == 1
+        assert asked == [("https://images.example.com/lamp.svg", None)]
 
 
 def test_the_chat_page_works_by_keyboard(linked: Visitor) -> None:

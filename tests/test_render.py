@@ -1,5 +1,6 @@
 """Bot Markdown to safe HTML."""
 
+import re
 from html.parser import HTMLParser
 from typing import Literal
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from widget_proxy.config import HostPattern
 from widget_proxy.render import LONGEST, render
 
 TAGS = {
@@ -41,7 +43,16 @@ TAGS = {
 class Checker(HTMLParser):
     """Fails on any tag, attribute or address that is not on the list."""
 
+    def __init__(self, *, images: bool = False) -> None:
+        super().__init__(convert_charrefs=True)
+        self.images = images
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self.images and tag == "img":
+            assert {name for name, _ in attrs} <= {"src", "alt", "title", "loading", "referrerpolicy"}
+            source = dict(attrs).get("src")
+            assert source is None or re.match(r"https://(images\.example\.com|\w+\.cdn\.example)([/?#]|$)", source)
+            return
         assert tag in TAGS, tag
         for name, value in attrs:
             assert (tag, name) in {("a", "href"), ("a", "title"), ("a", "rel"), ("ol", "start")}, (tag, name)
@@ -57,8 +68,16 @@ class Checker(HTMLParser):
         raise AssertionError("a declaration")
 
 
-def check(html: str) -> None:
-    checker = Checker(convert_charrefs=True)
+HOSTS = [HostPattern.parse("images.example.com"), HostPattern.parse("*.cdn.example")]
+
+
+def shown(host: str) -> bool:
+    """As a site with these hosts says."""
+    return any(pattern.allows(host) for pattern in HOSTS)
+
+
+def check(html: str, *, images: bool = False) -> None:
+    checker = Checker(images=images)
     checker.feed(html)
     checker.close()
 
@@ -113,11 +132,13 @@ def test_nothing_hostile_comes_out(markdown: str) -> None:
     check(render(markdown, "assistant"))
     check(render(markdown, "system"))
     check(render(markdown, "user"))
+    check(render(markdown, "assistant", shown), images=True)
 
 
 @given(st.text(alphabet="<>&\"'=/ab[]()!#*_`|-\n:javscript.onerror ", max_size=80))
 def test_nothing_generated_comes_out_hostile(markdown: str) -> None:
     check(render(markdown, "assistant"))
+    check(render(markdown, "assistant", shown), images=True)
 
 
 def test_a_visitors_own_text_is_shown_as_typed() -> None:
@@ -126,10 +147,72 @@ def test_a_visitors_own_text_is_shown_as_typed() -> None:
 
 @pytest.mark.parametrize(
     "markdown",
-    ["[" * 20_000, "> " * 20_000, "*" * 50_000, "| a " * 20_000, "`" * 50_000, "- " * 10_000, "a" * (LONGEST + 1)],
+    [
+        "[" * 20_000,
+        "![" * 10_000,
+        "![" * 3000 + "](x)" * 3000,
+        "> " * 20_000,
+        "*" * 50_000,
+        "| a " * 20_000,
+        "`" * 50_000,
+        "- " * 10_000,
+        "a" * (LONGEST + 1),
+    ],
 )
 def test_a_monstrous_text_is_rendered_safely(markdown: str) -> None:
     check(render(markdown, "assistant"))
+
+
+LAMP = "https://images.example.com/lamp.png"
+IMAGE = f'<img src="{LAMP}" alt="A lamp" loading="lazy" referrerpolicy="no-referrer">'
+REL = 'rel="noopener noreferrer nofollow"'
+
+
+@pytest.mark.parametrize(
+    ("markdown", "html"),
+    [
+        (f"![A lamp]({LAMP})", IMAGE),
+        ("![A lamp](HTTPS://Images.Example.com:443/lamp.png)", IMAGE),
+        (f'![A *lamp*]({LAMP} "On a desk")', IMAGE.replace(" loading", ' title="On a desk" loading')),
+        (f"![A lamp][it]\n\n[it]: {LAMP}", IMAGE),
+        (f"[![A lamp]({LAMP})](https://shop.example/)", f'<a href="https://shop.example/" {REL}>{IMAGE}</a>'),
+        ("![](https://a.cdn.example/x?y=1&z)", '<img src="https://a.cdn.example/x?y=1&amp;z" alt="" loading="lazy" referrerpolicy="no-referrer">'),
+        ('![" src="https://evil.example](https://images.example.com)', '<img src="https://images.example.com" alt="&quot; src=&quot;https://evil.example" loading="lazy" referrerpolicy="no-referrer">'),
+    ],
+)  # fmt: skip
+def test_an_image_of_an_allowed_host_is_shown(markdown: str, html: str) -> None:
+    assert render(markdown, "assistant", shown) == f"<p>{html}</p>\n"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://evil.example/p.png", "http://images.example.com/p.png", "https://images.example.com.evil.example/p.png",
+        "https://images.example.com@evil.example/p.png", "https://evil.example/https://images.example.com/p.png",
+        "https://images.example.com:8443/p.png", "https://images.example.com./p.png", "https://cdn.example/p.png",
+        "https://evilcdn.example/p.png", "https://evil.example#@images.example.com/p.png", "https://user@images.example.com/p.png",
+        "https://evil.example?.cdn.example", "https://%69mages.example.com/p.png",
+    ],
+)  # fmt: skip
+def test_of_any_other_image_there_is_a_link(address: str) -> None:
+    linked = f'<p><a href="{address}" {REL}>A lamp</a></p>\n'
+    assert render(f"![A lamp]({address})", "assistant", shown) == linked
+    assert render(f"![A lamp]({address})", "assistant") == linked
+    assert f">{address}</a>" in render(f"![]({address})", "assistant"), "without a text, its address"
+
+
+@pytest.mark.parametrize("address", ["data:image/png;base64,AAAA", "//images.example.com/p.png", "p.png", "https:images.example.com/p.png", "ftp://images.example.com/p.png"])  # fmt: skip
+def test_of_an_image_without_an_address_to_follow_there_is_the_text(address: str) -> None:
+    assert render(f"![A lamp]({address})", "assistant", shown) == "<p>A lamp</p>\n"
+
+
+def test_within_a_link_there_is_no_other() -> None:
+    html = render("[before ![A lamp](https://evil.example/p.png)](https://shop.example/)", "assistant", shown)
+    assert html == f'<p><a href="https://shop.example/" {REL}>before A lamp</a></p>\n'
+
+
+def test_a_visitors_own_image_is_shown_as_typed() -> None:
+    assert "<img" not in render(f"![A lamp]({LAMP})", "user", shown)
 
 
 class Balance(HTMLParser):
@@ -140,7 +223,7 @@ class Balance(HTMLParser):
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in {"br", "hr"}:
+        if tag not in {"br", "hr", "img"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -153,7 +236,7 @@ def test_no_message_ends_the_bubble_it_is_shown_in(
     markdown: str, role: Literal["assistant", "system", "user"]
 ) -> None:
     balance = Balance()
-    balance.feed(render(markdown + " </p></div></li></ul></table></a>", role))
+    balance.feed(render(markdown + " </p></div></li></ul></table></a>", role, shown))
     balance.close()
     assert balance.open == []
 

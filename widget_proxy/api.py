@@ -300,11 +300,15 @@ class Api:
 
 def about(site: Site) -> dict[str, Any]:
     """What the widget needs to know of a site."""
+    look = site.look
     return {
         "site": site.slug,
         "title": site.title,
-        "texts": site.texts.model_dump(mode="json", exclude_none=True),
-        "look": site.look.model_dump(mode="json"),
+        "texts": site.texts.model_dump(mode="json", exclude_none=True)
+        | {"welcome_messages": list(look.welcome_messages), "starter_questions": list(look.starter_questions)},
+        # What is as it would be anyway stays away: the widget knows it, and each visitor is sent this.
+        "look": {"accent": look.accent, "position": look.position}
+        | look.model_dump(mode="json", exclude_defaults=True, exclude={"welcome_messages", "starter_questions"}),
         "limits": {
             "message_characters": site.limits.message_characters,
             "page_context_bytes": site.limits.page_context_bytes,

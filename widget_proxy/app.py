@@ -120,10 +120,11 @@ def _room_for_streams() -> int:
     return soft * 4 // 5
 
 
-def present(message: Message, key: str, task: str | None) -> Event:
+def present(message: Message, key: str, task: str | None, site: Site) -> Event:
     """A message as visitors get it: rendered, and its attachments without upstream's addresses."""
     attachments = [
         {"name": one.name, "size": one.size, "content_type": one.content_type, "url": None}
         for one in message.attachments
     ]
-    return message_event(message, key, render(message.content, message.role), attachments, task)
+    html = render(message.content, message.role, site.shows_images_of)
+    return message_event(message, key, html, attachments, task)

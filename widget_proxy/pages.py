@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import segno
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -87,7 +88,7 @@ class Pages:
 
     async def preview(self, request: Request) -> Response:
         """An empty page with the real widget on it. It has no origin of its own (`sandbox`), may fetch nothing but
-        the widget's files, and answers what the widget asks by itself: nothing typed there is sent anywhere."""
+        the widget's files and images, and answers what the widget asks by itself: no message goes anywhere."""
         site = self._settings.sites.get(request.path_params["site"])
         if site is None:
             return self._missing()
@@ -95,7 +96,7 @@ class Pages:
             "preview.html",
             {
                 "connect-src": f"{_origin(request_origin(request.scope))}/widget/",
-                "img-src": "'self' blob: data:",
+                "img-src": "'self' blob: data: https:",  # the owner's own, as an icon
                 "frame-ancestors": "'self'",
                 "sandbox": "allow-scripts allow-forms",  # without forms, no `submit` event
             },
@@ -108,9 +109,13 @@ class Pages:
         site = self._settings.sites.get(request.path_params["site"])
         if site is None or self._chat_address(request, site) is None:
             return self._missing()
+        images = ["'self'", "blob:", "data:", *(host.source for host in site.image_hosts)]
+        sources = ["'self'"]
+        if site.look.translations_url is not None:
+            sources.append("https://" + urlsplit(site.look.translations_url).netloc)
         return self._page(
             "chat.html",
-            {"connect-src": "'self'", "img-src": "'self' blob: data:"},
+            {"connect-src": " ".join(sources), "img-src": " ".join(images)},
             # The gate knows this page by it.
             {"Referrer-Policy": "same-origin"},
             site=site,
@@ -162,19 +167,28 @@ def _origin(origin: str | None) -> str:
 def _standard(site: Site) -> dict[str, str | list[str]]:
     """What a tag without attributes makes of this site; the builder leaves these values out. The panel reads the
     site's configuration when it opens, the launcher is drawn before anything is asked."""
-    return {
-        "position": "right",
-        "theme": "auto",
+    look = {name.replace("_", "-"): _attribute(value) for name, value in site.look}
+    return look | {
+        "position": Look().position,
         "accent": Look().accent,
+        "language": site.look.language or "en",
         "button-text": "",
         "button-shape": "round",
-        "language": "",
-        "header-text": "",
-        "welcome-messages": list(site.texts.welcome_messages),
-        "starter-questions": list(site.texts.starter_questions),
-        "allow-attachments": "false",
+        "icon-url": "",
+        "show-button": "true",
+        "visible": "false",
         "persistent-session": "true",
+        "persistent-session-expire": "1440",
+        "page-context": "auto",
+        "background-stream": "false",
     }
+
+
+def _attribute(value: str | bool | tuple[str, ...] | None) -> str | list[str]:
+    """What an attribute says to mean this; a list is written by the page."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return list(value) if isinstance(value, tuple) else value or ""
 
 
 def _chosen(site: Site) -> dict[str, str | list[str]]:

@@ -12,6 +12,8 @@ const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boole
 function chosen() {
   const values = new FormData(form), found = {};
   for (const [name, usual] of Object.entries(standard)) {
+    const { disabled, validity } = form.elements[name];
+    if (disabled || validity?.valid === false) continue;
     const value = `${values.get(name) ?? "false"}`;
     const now = Array.isArray(usual) ? JSON.stringify(lines(value)) : value.trim();
     if (now !== (Array.isArray(usual) ? JSON.stringify(usual) : usual)) found[name] = now;
@@ -44,8 +46,10 @@ function show(wait = 0) {
   shown.textContent = tag(attributes);
   find("#accent-code").textContent = form.elements.accent.value;
   clearTimeout(pause);
+  const tried = { ...attributes, site };
+  for (const name of ["translations-url", "visible"]) delete tried[name]; // the frame may not fetch the one, and opens by itself
   // The frame has no origin of its own that could be named.
-  pause = setTimeout(() => frame.contentWindow.postMessage({ attributes: { ...attributes, site }, open }, "*"), wait);
+  pause = setTimeout(() => frame.contentWindow.postMessage({ attributes: tried, open }, "*"), wait);
 }
 
 form.addEventListener("input", (/** @type {any} */ { target }) => {

@@ -1,5 +1,7 @@
-"""Sites and settings: what they are (`settings`), where they come from (`sources`), who may embed (`origins`)."""
+"""Sites and settings: what they are (`settings`), where they come from (`sources`), who may embed (`origins`), whose
+images are shown (`hosts`)."""
 
+from widget_proxy.config.hosts import HostPattern
 from widget_proxy.config.origins import OriginPattern
 from widget_proxy.config.settings import (
     Limits,
@@ -17,6 +19,7 @@ from widget_proxy.config.sources import ConfigError, Problem, load_settings
 
 __all__ = [
     "ConfigError",
+    "HostPattern",
     "Limits",
     "Look",
     "OriginPattern",

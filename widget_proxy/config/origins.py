@@ -106,6 +106,15 @@ def is_address(host: str | None) -> bool:
     return True
 
 
+def check_https_url(url: str) -> str:
+    """The address, where it is one over HTTPS. Raises `ValueError`, a sentence with the mend."""
+    scheme, _, rest = url.strip().partition("://")
+    host, slash, path = rest.partition("/")
+    if scheme.lower() != "https" or re.fullmatch(r"[!-~]{0,2000}", path) is None:
+        raise ValueError(f"{url!r} is not an https address. Write something like https://shop.example.com/chat.json")
+    return check_origin(f"https://{host}") + slash + path
+
+
 def check_upstream_url(url: str) -> str:
     """Upstream's address without a trailing slash. Raises `ValueError`, a sentence with the mend.
 

@@ -18,7 +18,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from widget_proxy.config.file_types import CONTENT_TYPES, MOST_BYTES
-from widget_proxy.config.origins import OriginPattern, check_origin, check_upstream_url, is_loopback
+from widget_proxy.config.hosts import HostPattern
+from widget_proxy.config.origins import (
+    OriginPattern,
+    check_https_url,
+    check_origin,
+    check_upstream_url,
+    is_loopback,
+)
 from widget_proxy.pacing import Budget
 
 SITE_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -38,6 +45,13 @@ def _origin_patterns(value: object) -> object:
     value = _split_commas(value)
     if isinstance(value, list | tuple):
         return tuple(OriginPattern.parse(one) if isinstance(one, str) else one for one in value)
+    return value
+
+
+def _host_patterns(value: object) -> object:
+    value = _split_commas(value)
+    if isinstance(value, list | tuple):
+        return tuple(HostPattern.parse(one) if isinstance(one, str) else one for one in value)
     return value
 
 
@@ -75,6 +89,7 @@ def _mistake(key: str, text: str) -> PydanticCustomError:
 
 
 Origins = Annotated[tuple[OriginPattern, ...], BeforeValidator(_origin_patterns), Field(min_length=1)]
+Hosts = Annotated[tuple[HostPattern, ...], BeforeValidator(_host_patterns)]
 RequestBudget = Annotated[Budget, BeforeValidator(_budget)]
 UpstreamUrl = Annotated[
     str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
@@ -86,6 +101,11 @@ Extensions = Annotated[
 ]
 PublicUrl = Annotated[str, BeforeValidator(lambda value: check_origin(value) if isinstance(value, str) else value)]
 ShortText = Annotated[str, Field(max_length=300)]
+Text = Annotated[str, Field(min_length=1, max_length=300)]
+HttpsUrl = Annotated[str, BeforeValidator(lambda value: check_https_url(value) if isinstance(value, str) else value)]
+Language = Literal[
+    "auto", "en", "ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sw", "tr", "uk", "zh"
+]
 TextList = Annotated[tuple[ShortText, ...], Field(max_length=10)]
 
 
@@ -218,19 +238,65 @@ class PagesSettings(_Section):
 
 
 class Look(_Section):
-    """How the widget looks where the page says nothing else."""
+    """What the widget's attributes are where the page says nothing: their names, with `_` for `-`.
+
+    All but `position` are read when the panel opens; before, nothing is asked of the proxy. So whatever an attribute
+    does earlier than that, and what only a page can know, is no field here but in `TAG_ONLY`.
+    """
 
     accent: str = Field("#2457d6", pattern=r"^#[0-9a-fA-F]{6}$", description="Brand colour, as `#rrggbb`.")
-    position: Literal["left", "right"] = Field("right", description="Corner of the launcher.")
+    position: Literal["left", "center", "right"] = Field(
+        "right",
+        description="`left`, `center` or `right`: corner of the launcher, in the tag that the front page builds.",
+    )
+    theme: Literal["auto", "light", "dark"] = Field(
+        "auto", description="`light`, `dark`, or as the visitor's system."
+    )
+    language: Language | None = Field(
+        None, description="Of the widget's own texts, such as `de`, or `auto`, as the page's. Default: English."
+    )
+    translations_url: HttpsUrl | None = Field(
+        None, description="A JSON file with texts of your own, over HTTPS; it has to be readable from any origin."
+    )
+    header_text: Annotated[Text, Field(max_length=80)] | None = Field(
+        None, description="Heading of the panel, where it is not to be the title."
+    )
+    welcome_messages: TextList = Field((), description="Shown at the top of a new chat; never sent.")
+    starter_questions: TextList = Field((), description="Buttons in a new chat; a press sends the text.")
+    typing_indicator_text: Text | None = Field(None, description="Beside the dots while an answer is in the making.")
+    new_chat_confirmation_message: Text | None = Field(None, description="Asked before a new chat.")
+    banner_message: Text | None = Field(None, description="A notice that stays.")
+    banner_style: Literal["default", "info", "warning", "error"] = Field(
+        "default", description="`default`, `info`, `warning` or `error`."
+    )
+    banner_position: Literal["top", "bottom"] = Field(
+        "top", description="`top`, or `bottom`, above the message field."
+    )
+    consent_text: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        None, description="To be agreed to before the first message, once a browser."
+    )
+    disabled: bool = Field(False, description="Read-only: what was said stays readable, nothing can be sent.")
+    allow_full_screen: bool = Field(True, description="A button for the whole window.")
+    allow_attachments: bool = Field(True, description="A button for files, where `attachments` is on.")
+    feedback: bool = Field(False, description="Thumbs under replies, told to the page by an event.")
+    sound: bool = Field(False, description="A short tone for a reply while the chat is closed or its tab hidden.")
+
+
+TAG_ONLY = frozenset(
+    {
+        *("button_text", "button_shape", "icon_url", "show_button", "visible", "mode"),
+        *("persistent_session", "persistent_session_expire", "background_stream"),
+        *("page_context", "user_id", "user_name"),
+    }
+)
+"""The widget's other attributes, by the names they would have in `Look`."""
 
 
 class Texts(_Section):
-    """What the widget says. Unset ones are the widget's own English."""
+    """What the widget says beside its attributes."""
 
     launcher: ShortText | None = Field(None, description="Accessible name of the launcher.")
     placeholder: ShortText | None = Field(None, description="Hint in the empty message field.")
-    welcome_messages: TextList = Field((), description="Shown at the top of a new chat; never sent.")
-    starter_questions: TextList = Field((), description="Buttons in a new chat; a press sends the text.")
 
 
 class Limits(_Section):
@@ -266,6 +332,11 @@ class Site(_Section):
     title: Annotated[str, Field(min_length=1, max_length=80)] = Field("Chat", description="Heading of the panel.")
     languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages the chatbot answers in.")
     attachments: bool = Field(False, description="Whether visitors may send files to the bot.")
+    image_hosts: Hosts = Field(
+        (),
+        description="Hosts whose images are shown in the bot's messages, over HTTPS: exact, or `*.example.com`. "
+        "Of others there is a link. A host of images learns who reads them, and when.",
+    )
     look: Look = Look()
     texts: Texts = Texts()
     limits: Limits = Limits()
@@ -273,6 +344,10 @@ class Site(_Section):
     def allows(self, origin: str) -> bool:
         """Whether a page of this origin may use the site."""
         return any(pattern.allows(origin) for pattern in self.allowed_origins)
+
+    def shows_images_of(self, host: str) -> bool:
+        """Whether an image on this host is shown in a bot's message."""
+        return any(pattern.allows(host) for pattern in self.image_hosts)
 
 
 class Settings(_Section):

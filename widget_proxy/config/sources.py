@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from widget_proxy.config.settings import (
     SITE_SLUG,
+    TAG_ONLY,
     Limits,
     Look,
     PacingSettings,
@@ -47,7 +48,7 @@ CONFIG_VARIABLE = "WIDGET_PROXY_CONFIG"
 
 _SECRETS = {"secret_key", "embed_key"}
 _SECRET_FILE_LIMIT = 65_536
-_LISTS = {"allowed_origins", "welcome_messages", "starter_questions", "languages", "file_extensions"}
+_LISTS = {"allowed_origins", "image_hosts", "welcome_messages", "starter_questions", "languages", "file_extensions"}
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "server": ServerSettings,
     "upstream": UpstreamSettings,
@@ -258,10 +259,7 @@ def _mend(detail: ErrorDetails, key_path: _KeyPath) -> str:
         case "tuple_type":
             return 'it is no list. Write it in brackets, such as ["…", "…"]'
         case "extra_forbidden":
-            near = difflib.get_close_matches(last, _known_keys(key_path[:-1]), 1)
-            return "there is no such setting. " + (
-                f"Did you mean {near[0]}?" if near else "Remove it, or see the README"
-            )
+            return _unknown(key_path)
         case "value_error":
             return str(detail.get("ctx", {}).get("error", detail["msg"]))
         case "too_short" if last in {"sites", ""}:
@@ -276,13 +274,36 @@ def _mend(detail: ErrorDetails, key_path: _KeyPath) -> str:
             return "it is shorter than 32 characters. Make one with `widget-proxy new-secret`"
         case "too_short" if last == "allowed_origins":
             return "no origin is allowed. Name the pages' origins, such as https://shop.example.com"
+        case "string_pattern_mismatch" if last == "accent":
+            return f"{detail['input']!r} is no colour. Write it as #rrggbb, such as #2457d6"
+        case "bool_parsing" | "bool_type" if isinstance(detail["input"], str | int | float):
+            return f"it is neither true nor false (it is {_shown(detail['input'])})"
         case "uuid_parsing" | "uuid_type":
             return "it is not a UUID. Copy the chatbot's id from its Embedded Widget channel"
         case _:
             # Of what was written only a single value, never a table: a misplaced one may have a secret in it.
             plain = isinstance(detail["input"], str | int | float) and last.removesuffix("_file") not in _SECRETS
-            shown = f" (it is {detail['input']!r})" if plain else ""
+            shown = f" (it is {_shown(detail['input'])})" if plain else ""
             return f"{detail['msg'][0].lower()}{detail['msg'][1:]}{shown}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:50]} …{text[-1]}"
+
+
+def _unknown(key_path: _KeyPath) -> str:
+    *section, last = key_path
+    if section[:1] == ["sites"] and section[-1:] == ["look"] and last in TAG_ONLY:
+        return f"it cannot be a site's default. Write it into the page's tag, as data-{last.replace('_', '-')}"
+    near = difflib.get_close_matches(last, _known_keys(tuple(section)), 1)
+    if not near and len(section) > 1 and section[0] == "sites":
+        near = [".".join((*one, last)) for one in _tables_of_a_site(section[1]) if last in _known_keys(one)]
+    return "there is no such setting. " + (f"Did you mean {near[0]}?" if near else "Remove it, or see the README")
+
+
+def _tables_of_a_site(slug: str) -> list[_KeyPath]:
+    return [("sites", slug), *(("sites", slug, table) for table in ("look", "texts", "limits"))]
 
 
 def _table_name(key_path: _KeyPath) -> str:

@@ -204,7 +204,7 @@ class Answers:
                         done = done_event(task.ref, "complete")
                         if message is None:
                             return [done]
-                        return [self._reach.present(message, message_key(message), task.ref), done]
+                        return [self._reach.present(session, message, message_key(message), task.ref), done]
                     case Failed(for_visitor=text):
                         self._learn(followed, times, polled if polled_before else None, waited)
                         # Upstream stores an apology as well; when the history brings it, it names this task, so that

@@ -205,7 +205,7 @@ class Histories:
         apologies: Mapping[str, str] = {}
         if any(message.role == "assistant" for _, message in fresh):
             apologies = self._apologies(followed, fresh, await self._broker.entries(session.key))
-        events = [self._reach.present(message, key, apologies.get(key)) for key, message in fresh]
+        events = [self._reach.present(session, message, key, apologies.get(key)) for key, message in fresh]
         await self._reports.publish(session, events)
 
     def _apologies(

@@ -12,7 +12,7 @@ from widget_proxy.upstream import Credentials, UpstreamClient
 class Present(Protocol):
     """Turns a message into the event that visitors get; rendering happens once, here, before it is published."""
 
-    def __call__(self, message: Message, key: str, task: str | None) -> Event: ...
+    def __call__(self, message: Message, key: str, task: str | None, site: Site) -> Event: ...
 
 
 class Reach:
@@ -23,7 +23,7 @@ class Reach:
     ) -> None:
         self._site_of = site_of
         self.client_of = client_of
-        self.present = present
+        self._present = present
 
     def knows(self, session: ChatSession) -> bool:
         """Whether the session's site is configured here."""
@@ -32,6 +32,10 @@ class Reach:
     def client(self, session: ChatSession) -> UpstreamClient:
         """The client of the session's upstream."""
         return self.client_of(self._site(session))
+
+    def present(self, session: ChatSession, message: Message, key: str, task: str | None) -> Event:
+        """A message of the session as its visitors get it."""
+        return self._present(message, key, task, self._site(session))
 
     def credentials(self, session: ChatSession) -> Credentials:
         """What a call on the session carries."""
