@@ -7,10 +7,10 @@ const OVER = { session_ended: "ended", session_expired: "expired", handle_invali
 const PATIENCE = 40_000;
 
 export function Chat(host, origin, tell, changed) {
-  const set = (name) => host.getAttribute(name);
-  const id = set("user-id"), name = set("user-name"), keep = set("persistent-session");
-  const key = `chat-widget:${origin}:${set("site")}${id ? `@${encodeURIComponent(id)}` : ""}`;
-  const about = `${origin}/v1/sites/${set("site")}`, api = `${origin}/v1/session/`;
+  const setting = (name) => host.getAttribute(name);
+  const id = setting("user-id"), name = setting("user-name"), keep = setting("persistent-session");
+  const key = `chat-widget:${origin}:${setting("site")}${id ? `@${encodeURIComponent(id)}` : ""}`;
+  const about = `${origin}/v1/sites/${setting("site")}`, api = `${origin}/v1/session/`;
   const leave = Object.assign(new AbortController(), { capture: true });
   let handle, open, away, awayTimer, sending, queue = Promise.resolve(), storage = {};
   // The stream: up to where and what it told, and its connection.
@@ -85,7 +85,7 @@ export function Chat(host, origin, tell, changed) {
   };
 
   function begin(known) {
-    part();
+    stepOut();
     handle = known;
     cursor = caughtUp = linkedAt = null;
     told = new Map();
@@ -126,7 +126,7 @@ export function Chat(host, origin, tell, changed) {
   }
 
   function recall(first) {
-    const minutes = +(set("persistent-session-expire") ?? 1440);
+    const minutes = +(setting("persistent-session-expire") ?? 1440);
     let { handle: known, over, at } = stored(key) ?? {};
     if (first && minutes && Date.now() - at > minutes * 60_000) {
       chat.renew();
@@ -183,7 +183,7 @@ export function Chat(host, origin, tell, changed) {
   }
 
   async function start(own) {
-    const page_context = pageContext(document, set("page-context"), { ...host.pageContext, ...own }, chat.limits.page_context_bytes ?? 8192);
+    const page_context = pageContext(document, setting("page-context"), { ...host.pageContext, ...own }, chat.limits.page_context_bytes ?? 8192);
     handle ||= stored(key)?.handle;
     if (!handle) {
       const begun = await ask(`${about}/sessions`, { body: { page_context, participant: id || name ? { id, name } : undefined } });
@@ -246,13 +246,13 @@ export function Chat(host, origin, tell, changed) {
   }
 
   function suspend() {
-    part();
+    stepOut();
     cursor = caughtUp = linkedAt = null;
     sending.forEach((item) => save(item, "unknown"));
   }
 
   function follow() {
-    const wanted = handle && (chat.awaited.size || (open && !chat.over && (!away || set("background-stream") === "on")));
+    const wanted = handle && (chat.awaited.size || (open && !chat.over && (!away || setting("background-stream") === "on")));
     if (!wanted) turn = turn?.abort();
     else if (!turn) join();
   }
@@ -280,24 +280,24 @@ export function Chat(host, origin, tell, changed) {
 
   function hello() {
     channel?.postMessage(0);
-    expect(10_000, () => join({ steal: true }));
+    unlessHeard(10_000, () => join({ steal: true }));
   }
 
-  function expect(time, act) {
+  function unlessHeard(time, act) {
     clearTimeout(silence);
     silence = setTimeout(() => turn && turn !== leader && act(), time);
   }
 
-  function part() {
+  function stepOut() {
     clearTimeout(silence);
     turn = turn?.abort();
     channel = channel?.close();
   }
 
   function hear(news) {
-    expect(30_000 + 9000 * Math.random(), hello);
+    unlessHeard(30_000 + 9000 * Math.random(), hello);
     if (news.all || cursor != null) cursor = news.cursor ?? "";
-    hold(news.connection);
+    setConnection(news.connection);
     news.events.forEach((event) => take(event, !news.all));
     follow();
     change();
@@ -315,7 +315,7 @@ export function Chat(host, origin, tell, changed) {
 
   // The stream
 
-  function hold(connection) {
+  function setConnection(connection) {
     chat.connection = connection;
     if (connection) linkedAt = 0;
     else if (!linkedAt) {
@@ -346,7 +346,7 @@ export function Chat(host, origin, tell, changed) {
         const tasks = [...chat.awaited.keys()].slice(-20).map((task) => `&task=${task}`).join("");
         const response = await ask(`${api}events?${tasks}`, { signal: own.signal, headers: cursor && { "Last-Event-ID": cursor } });
         failures = 0;
-        hold("");
+        setConnection("");
         share([]);
         const feed = parser((event) => own.signal.aborted || received(event), (time) => { retry = time; });
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -359,7 +359,7 @@ export function Chat(host, origin, tell, changed) {
         }
       }
       if (signal.aborted) break;
-      hold(navigator.onLine ? failures && "reconnecting" : "offline");
+      setConnection(navigator.onLine ? failures && "reconnecting" : "offline");
       share([]);
       await new Promise((resolve) => {
         tryNow = resolve;
