@@ -13,8 +13,9 @@
   all: initial; position: fixed !important; display: block !important; inset: auto 20px 20px auto; z-index: var(--chat-z-index, 2147483000);
   transform: none !important; filter: none !important; overflow: visible !important; color-scheme: light dark;
   --brand: var(--accent, #2457d6);
-  --on: color(from var(--brand) xyz-d65
-    clamp(0, (.18 - y) * 1e5, .95) clamp(0, (.18 - y) * 1e5, 1) clamp(0, (.18 - y) * 1e5, 1.089))
+  --on: color(
+    from var(--brand) xyz-d65 clamp(0, (.18 - y) * 1e5, .95) clamp(0, (.18 - y) * 1e5, 1) clamp(0, (.18 - y) * 1e5, 1.089)
+  )
 }
 :host([position=left]) { inset: auto auto 20px 20px }
 :host([position=center]) { inset: auto 0 20px; width: fit-content; margin: auto }

@@ -492,7 +492,8 @@ def test_the_launcher_says_what_it_does_after_the_chat_was_closed_too(visitor: V
     visitor.go()
     visitor.open_chat()
     visitor.page.get_by_role("button", name="Close chat").click()
-    expect(visitor.page.get_by_role("button", name="Open chat")).to_be_focused()
+    launcher = visitor.page.get_by_role("button", name="Ask about this page", exact=True)  # the shop's own words
+    expect(launcher).to_be_focused()
 
 
 def test_the_launcher_can_be_moved_and_stays_within_the_window(visitor: Visitor) -> None:
@@ -551,8 +552,8 @@ def test_files_are_checked_uploaded_and_sent(browser: Browser, stage_with_files:
 def test_all_of_the_widget_weighs_little() -> None:
     loader = weight(STATIC / "widget.js")
     everything = loader + sum(weight(path) for path in (STATIC / "widget").iterdir() if path.is_file())
-    assert loader < 3700
-    assert everything < 19_900, "bytes gzipped, loader and modules and styles"
+    assert loader < 3800
+    assert everything < 22_300, "bytes gzipped, loader and modules and styles"
 
 
 def test_what_is_loaded_is_loaded_when_it_is_wanted(visitor: Visitor, stage: Stage) -> None:

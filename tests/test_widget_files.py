@@ -218,7 +218,7 @@ def test_where_attachments_are_switched_off_there_is_no_button(website: Website)
 
 
 def test_a_file_without_words_is_no_dead_end(website: Website) -> None:
-    """The proxy refuses an empty message: either Send stays disabled, or what is sent arrives."""
+    """The proxy refuses an empty message."""
     website.enter(site="other")
     choose(website, PLAN)
     expect(entry(website, "plan.txt")).to_contain_text("File attached")
@@ -272,3 +272,11 @@ def test_an_image_chosen_is_shown(website: Website) -> None:
     }""")
     website.field.press("Control+v")
     expect(website.page.locator(".files .file :is(img, canvas)")).to_be_visible()
+
+
+def test_the_code_for_files_is_loaded_where_they_are_taken(website: Website) -> None:
+    code = "/widget/files.js"
+    website.enter(site="shop")
+    assert not [one for one in website.requests if one.url.endswith(code)]
+    website.enter(site="other", path="/another")
+    assert [one for one in website.requests if one.url.endswith(code)]

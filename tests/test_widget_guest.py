@@ -1,5 +1,6 @@
 """A good guest: whatever else is on the page, and however the script came there, neither disturbs the other."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -182,6 +183,11 @@ def test_an_element_of_that_name_that_is_somebody_elses_is_left_alone(website: W
     assert website.page.evaluate("document.querySelector('chat-widget').shadowRoot") is None
 
 
+DOT = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
 def test_under_a_strict_policy_files_and_full_screen_work_too(website: Website) -> None:
     proxy = website.stage.proxy.url
     website.page.add_init_script("""window.violations = [];
@@ -193,8 +199,9 @@ def test_under_a_strict_policy_files_and_full_screen_work_too(website: Website) 
     website.open_chat()
     with website.page.expect_file_chooser() as chooser:
         website.button("Attach files").click()
-    chooser.value.set_files({"name": "plan.txt", "mimeType": "text/plain", "buffer": b"two rooms"})
+    chooser.value.set_files({"name": "room.png", "mimeType": "image/png", "buffer": DOT})
     expect(website.page.locator(".files .file")).to_contain_text("File attached")
+    expect(website.page.locator(".files canvas")).to_be_visible()
     website.ask("Hello", "| a | b |\n|---|---|\n| c | d |", "a b c d")
     website.button("Enter full screen").click()
     website.widget("widget.bannerMessage = 'Soon'")

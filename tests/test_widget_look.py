@@ -16,7 +16,10 @@ LOOK = {
 
 def test_a_sites_look_is_every_pages_unless_it_says_otherwise(browser: Browser, stage: Stage, tmp_path: Path) -> None:
     settings = {f"WIDGET_PROXY_SITES__SHOP__LOOK__{name}": value for name, value in LOOK.items()}
-    allowed = {"WIDGET_PROXY_SITES__SHOP__ALLOWED_ORIGINS": stage.workshop.url, "WIDGET_PROXY_SITES__SHOP__TEXTS__LAUNCHER": "Fragen"}
+    allowed = {
+        "WIDGET_PROXY_SITES__SHOP__ALLOWED_ORIGINS": stage.workshop.url,
+        "WIDGET_PROXY_SITES__SHOP__TEXTS__LAUNCHER": "Fragen",
+    }
     proxy = Proxy(stage.upstream.url, tmp_path / "proxy.log", **settings, **allowed)
     tag = f'<script src="{proxy.url}/widget.js" data-site="shop" %s async></script>'
     stage.workshop.pages["/plain"] = ({}, "<!doctype html><title>T</title><body>" + tag % "")

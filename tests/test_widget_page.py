@@ -247,3 +247,25 @@ def test_an_attribute_that_changes_leaves_the_visitor_where_they_write(website: 
     expect(website.page.locator(".banner")).to_be_visible()
     expect(website.field).to_have_value("Half a")
     expect(website.field).to_be_focused()
+
+
+def test_what_a_page_sends_before_consent_waits_in_the_field(website: Website) -> None:
+    website.visit(consent_text="We keep what you write.")
+    website.widget("void widget.send('Does it fit?')")
+    expect(website.button("I agree")).to_be_focused()
+    website.button("I agree").click()
+    expect(website.field).to_have_value("Does it fit?")
+    expect(website.field).to_be_focused()
+    website.stage.upstream.order("answers", text="It does", delay=0.05)
+    website.field.press("Enter")
+    website.answer("It does")
+
+
+def test_who_chose_a_place_in_what_they_write_stays_there(website: Website) -> None:
+    website.enter()
+    website.field.fill("A lamp")
+    website.field.press("Home")
+    website.widget("widget.bannerMessage = 'Back at nine'")
+    expect(website.page.locator(".banner")).to_be_visible()
+    website.field.press_sequentially("Not ")
+    expect(website.field).to_have_value("Not A lamp")

@@ -247,10 +247,21 @@ def test_a_page_that_takes_the_chat_away_scrolls_again(phone: Website) -> None:
 
 
 def test_with_the_keyboard_the_last_words_stay_in_view(phone: Website) -> None:
-    """Whether the conversation was at its end is looked at after the sheet has shrunk, when it is not any more."""
     tap(phone)
     long_answer(phone)
     expect(phone.page.get_by_text("Paragraph 59")).to_be_in_viewport()
     phone.page.evaluate(KEYBOARD, [430, 0])
     expect(phone.page.get_by_text("Paragraph 59")).to_be_in_viewport()
     assert phone.box(phone.page.get_by_text("Paragraph 59"))["bottom"] <= phone.box(phone.field)["top"]
+
+
+def test_a_launcher_dragged_by_a_finger_opens_with_the_next_tap(phone: Website) -> None:
+    box, finger = phone.box(phone.launcher), phone.devtools()
+    x, y = (box["left"] + box["right"]) / 2, (box["top"] + box["bottom"]) / 2
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 6):
+        touch = {"x": x - 40 * step, "y": y - 80 * step}
+        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [touch]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    phone.launcher.tap()
+    phone.panel.wait_for(timeout=5000)

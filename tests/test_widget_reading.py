@@ -4,7 +4,7 @@ what the chat says when an answer does not come."""
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browser import Stage
 from tests.website import Website, on_website
@@ -71,7 +71,7 @@ def test_ones_own_message_is_shown_wherever_one_reads(chat: Website) -> None:
 
 def test_what_came_to_a_closed_chat_is_counted_by_name_and_gone_when_it_is_opened(chat: Website) -> None:
     for number in range(2):
-        chat.stage.upstream.order("answers", text=f"Answer {number}", delay=0.6)
+        chat.stage.upstream.order("answers", text=f"Answer {number}", delay=1.5)
         chat.say(f"Question {number}")
     chat.button("Close chat").click()
     expect(chat.button("Open chat, 2 new messages")).to_be_visible()
@@ -248,9 +248,10 @@ def test_after_ten_seconds_it_says_that_it_takes_longer(website: Website) -> Non
         const typing = document.querySelector("chat-widget").shadowRoot.querySelector(".typing");
         new MutationObserver(() => said.add(typing.textContent)).observe(typing, {childList: true, subtree: true});
     }""")
-    website.stage.upstream.order("answers", text="At last", delay=1.5)
+    website.stage.upstream.order("answers", text="At last", delay=4)
     website.say("Hello")
     slow = "This takes longer than usual. The answer will appear here."
+    expect(website.page.locator(".typing")).to_be_visible()
     expect(website.page.locator(".typing")).to_have_text("Preparing response")
     website.page.clock.fast_forward(5000)
     assert slow not in website.page.evaluate("[...said]")
@@ -456,6 +457,7 @@ def test_that_it_takes_longer_is_said_until_the_answer_is_there(website: Website
     website.enter()
     website.stage.upstream.order("answers", text="At last", delay=6)
     website.say("Hello")
+    expect(website.page.locator(".typing")).to_be_visible()
     expect(website.page.locator(".typing")).to_have_text("Preparing response")
     website.page.clock.fast_forward(10_500)
     slow = "This takes longer than usual. The answer will appear here."
@@ -469,7 +471,7 @@ def test_that_it_takes_longer_is_said_until_the_answer_is_there(website: Website
 
 
 def test_without_a_network_it_says_so_at_once(website: Website) -> None:
-    """Only a broken stream tells; a network that is gone breaks it after 40 s of silence. The `offline` event is not heard."""
+    """A network that is gone breaks the stream after 40 s of silence only."""
     website.enter()
     website.ask()
     website.page.context.set_offline(True)
@@ -527,12 +529,17 @@ def test_enter_that_ends_a_composition_in_safari_sends_nothing(website: Website)
 
 
 def test_a_chat_on_its_way_says_so(website: Website) -> None:
-    """`status.starting` is written in 17 languages and shown nowhere: on a slow line a press seems to do nothing."""
-    held = []
+    held: list[Route] = []
     website.page.route("**/widget/panel.js", lambda route: held.append(route))
     website.visit()
     website.launcher.click()
     expect(website.launcher).to_have_attribute("aria-busy", "true")
+    expect(website.launcher).to_have_css("opacity", "0.6")
+    held[0].continue_()
+    website.panel.wait_for()
+    website.button("Close chat").click()
+    expect(website.launcher).not_to_have_attribute("aria-busy", "true")
+    expect(website.launcher).to_have_css("opacity", "1")
 
 
 def test_the_launcher_has_the_same_name_after_the_chat_was_open(website: Website) -> None:
@@ -543,7 +550,6 @@ def test_the_launcher_has_the_same_name_after_the_chat_was_open(website: Website
 
 
 def test_the_launcher_has_the_name_of_the_configuration(website: Website) -> None:
-    """`texts.launcher`: "Accessible name of the launcher." The widget does not read it."""
     website.enter()
     website.button("Close chat").click()
     expect(website.launcher).to_have_accessible_name("Ask about this page")
