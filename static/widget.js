@@ -1,7 +1,7 @@
 // The chat's loader. What and why: docs/widget.md, "Inside".
 (() => {
   const tags = 'script[src*="/widget"][data-site]';
-  const script = Object(document.currentScript ?? document.querySelector(tags));
+  const script = Object(document.currentScript ?? document.querySelector(tags) ?? document.querySelector('[src*="/widget.js"]'));
   const base = new URL("widget/", script.src);
   const names = `site position theme accent button-text button-shape icon-url show-button header-text welcome-messages starter-questions
     user-id user-name persistent-session persistent-session-expire allow-full-screen allow-attachments language translations-url
@@ -12,7 +12,10 @@
 :host {
   all: initial; position: fixed !important; display: block !important; inset: auto 20px 20px auto; z-index: var(--chat-z-index, 2147483000);
   transform: none !important; filter: none !important; overflow: visible !important; color-scheme: light dark;
-  --brand: var(--accent, #2457d6); --on: color(from var(--brand) xyz-d65 clamp(0, (.18 - y) * 1e5, .95) clamp(0, (.18 - y) * 1e5, 1) clamp(0, (.18 - y) * 1e5, 1.089))
+  --brand: var(--accent, #2457d6);
+  --on: color(
+    from var(--brand) xyz-d65 clamp(0, (.18 - y) * 1e5, .95) clamp(0, (.18 - y) * 1e5, 1) clamp(0, (.18 - y) * 1e5, 1.089)
+  )
 }
 :host([position=left]) { inset: auto auto 20px 20px }
 :host([position=center]) { inset: auto 0 20px; width: fit-content; margin: auto }
@@ -21,7 +24,7 @@
 :host([theme=dark]) { color-scheme: dark }
 :host([hidden]), [hidden], .launcher:has(~ [open]) { display: none !important }
 .launcher {
-  all: unset; display: flex; align-items: center; gap: 10px; box-sizing: border-box; min-width: 58px; height: 58px;
+  all: initial; color-scheme: inherit; display: flex; align-items: center; gap: 10px; box-sizing: border-box; min-width: 58px; height: 58px;
   padding: 0 16px; border: 1px solid var(--button-border-color, #0000); border-radius: 29px; cursor: pointer; touch-action: none;
   background: var(--button-background-color, var(--brand)); color: var(--button-text-color, var(--on));
   font: 600 var(--button-font-size, 15px)/1.5 system-ui, sans-serif; box-shadow: 0 8px 24px #0004
@@ -32,6 +35,7 @@
 }
 :host([button-shape=square]) .launcher { border-radius: 12px }
 .launcher:focus-visible { outline: 3px solid var(--brand); outline-offset: 3px }
+.launcher[aria-busy=true] { opacity: .6; cursor: progress }
 .launcher > * { width: var(--button-icon-size, 26px); height: var(--button-icon-size, 26px) }
 svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
 .unread::after {
@@ -63,12 +67,13 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
   class ChatWidget extends HTMLElement {
     static observedAttributes = [...names, "visible"];
-    #key; #panel; #dragged;
+    #key; #panel; #dragged; #opener;
     #failures = "";
     #root = this.attachShadow({ mode: "open" });
     #launcher = make("button", {
       className: "launcher", ariaHasPopup: "dialog",
-      onclick: () => this.#dragged || this.open(),
+      // A key's click has no detail.
+      onclick: ({ detail }) => (detail && this.#dragged) || this.open(),
       onfocus: () => this.#load().catch(() => {}),
       onpointerenter: () => this.#load().catch(() => {}),
       onpointerdown: (event) => this.#drag(event),
@@ -105,7 +110,8 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
     #draw() {
       const launcher = this.#launcher, text = this.getAttribute("button-text") ?? "", src = this.getAttribute("icon-url");
-      launcher.replaceChildren(src ? make("img", { src, alt: "" }) : icon("M20 12a8 8 0 0 1-8 8H4l2-3A8 8 0 1 1 20 12zM9 12h0M12 12h0M15 12h0"), text);
+      const bubble = icon("M20 12a8 8 0 0 1-8 8H4l2-3A8 8 0 1 1 20 12zM9 12h0M12 12h0M15 12h0");
+      launcher.replaceChildren(src ? make("img", { src, alt: "" }) : bubble, text);
       launcher.ariaLabel = text || "Chat";
       launcher.hidden = !this.is("show-button", "on") || this.matches("[mode=kiosk]");
       this.style.setProperty("--accent", this.getAttribute("accent"));
@@ -120,6 +126,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
     toggle() { return this.opened ? this.close() : this.open(); }
 
     open(focus = true) {
+      if (focus && !this.opened) this.#opener = document.activeElement;
       return this.#with((panel) => {
         panel.open(focus);
         if (!this.matches("[mode=kiosk]")) keep("setItem", this.#key, 1);
@@ -130,7 +137,9 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
       if (!this.opened) return;
       this.#panel.close();
       keep("removeItem", this.#key);
-      if (document.activeElement === this || document.activeElement === document.body) this.#launcher.focus();
+      if (document.activeElement !== this && document.activeElement !== document.body) return;
+      this.#launcher.focus();
+      Object(this.#opener).focus?.();
     }
 
     send(text, context) { return this.#with((panel) => panel.say(text, context)); }
@@ -139,6 +148,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
     async #with(act) {
       try {
+        this.#launcher.ariaBusy = "true";
         const { Panel } = await this.#load();
         if (!this.isConnected) return;
         const panel = this.#panel ??= Panel(this, { origin: base.origin, make, icon, tell, keep });
@@ -148,6 +158,8 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
         const detail = `${error.message}. A Content-Security-Policy has to name ${base.origin} in script-src and connect-src.`;
         console.warn(`chat-widget: ${detail}`);
         tell(this, "error", { code: "blocked", detail });
+      } finally {
+        this.#launcher.ariaBusy = null;
       }
     }
 

@@ -193,7 +193,7 @@ def test_no_more_files_than_a_message_may_have(chat: Website) -> None:
     choose(chat, *(file_of(f"{number}.txt", 10) for number in range(4)))
     for number in range(3):
         expect(entry(chat, f"{number}.txt")).to_contain_text("File attached")
-    expect(entry(chat, "3.txt")).to_contain_text("too")
+    expect(entry(chat, "3.txt")).to_contain_text("Too many files")
     assert len(chat.stage.upstream.requests("upload")) == 3
 
 
@@ -215,3 +215,68 @@ def test_where_attachments_are_switched_off_there_is_no_button(website: Website)
     website.enter(site="other", allow_attachments="false")
     website.ask()
     expect(website.button("Attach files")).to_have_count(0)
+
+
+def test_a_file_without_words_is_no_dead_end(website: Website) -> None:
+    """The proxy refuses an empty message."""
+    website.enter(site="other")
+    choose(website, PLAN)
+    expect(entry(website, "plan.txt")).to_contain_text("File attached")
+    expect(website.send_button).to_be_disabled()
+
+
+def test_a_message_tried_again_takes_its_files_along(website: Website) -> None:
+    website.enter(site="other")
+    choose(website, PLAN)
+    expect(entry(website, "plan.txt")).to_contain_text("File attached")
+    website.stage.upstream.order("answers", text="", delay=0.05, outcome="fail")
+    website.say("Does it fit?")
+    website.button("Try again").click()
+    website.until(lambda: len(website.stage.upstream.requests("message")) == 2)
+    first, second = website.stage.upstream.requests("message")
+    assert second["body"].get("attachment_ids") == first["body"]["attachment_ids"]
+
+
+DROP = """panel => {
+    const data = new DataTransfer();
+    data.items.add(new File(["two rooms"], "plan.txt"));
+    for (const type of ["dragover", "drop"])
+        panel.dispatchEvent(new DragEvent(type, {dataTransfer: data, bubbles: true, cancelable: true}));
+}"""
+
+
+def test_before_consent_no_file_leaves_the_browser(website: Website) -> None:
+    website.enter(site="other", consent_text="We keep what you write.")
+    website.page.locator(".attach").wait_for(state="attached")
+    website.panel.evaluate(DROP)
+    website.page.wait_for_timeout(300)
+    assert not [one for one in website.requests if one.method == "POST"]
+
+
+def test_a_chat_to_read_only_takes_no_file(website: Website) -> None:
+    website.enter(site="other", disabled="true")
+    website.page.locator(".attach").wait_for(state="attached")
+    expect(website.button("Attach files")).to_be_disabled()
+    website.panel.evaluate(DROP)
+    website.page.wait_for_timeout(300)
+    assert not [one for one in website.requests if one.method == "POST"]
+
+
+def test_an_image_chosen_is_shown(website: Website) -> None:
+    website.enter(site="other")
+    website.button("Attach files").wait_for()
+    website.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    website.page.evaluate("""async () => {
+        const blob = await new OffscreenCanvas(8, 8).getContext("2d").canvas.convertToBlob();
+        await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+    }""")
+    website.field.press("Control+v")
+    expect(website.page.locator(".files .file :is(img, canvas)")).to_be_visible()
+
+
+def test_the_code_for_files_is_loaded_where_they_are_taken(website: Website) -> None:
+    code = "/widget/files.js"
+    website.enter(site="shop")
+    assert not [one for one in website.requests if one.url.endswith(code)]
+    website.enter(site="other", path="/another")
+    assert [one for one in website.requests if one.url.endswith(code)]

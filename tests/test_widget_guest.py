@@ -1,5 +1,6 @@
 """A good guest: whatever else is on the page, and however the script came there, neither disturbs the other."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -182,6 +183,11 @@ def test_an_element_of_that_name_that_is_somebody_elses_is_left_alone(website: W
     assert website.page.evaluate("document.querySelector('chat-widget').shadowRoot") is None
 
 
+DOT = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
 def test_under_a_strict_policy_files_and_full_screen_work_too(website: Website) -> None:
     proxy = website.stage.proxy.url
     website.page.add_init_script("""window.violations = [];
@@ -193,8 +199,9 @@ def test_under_a_strict_policy_files_and_full_screen_work_too(website: Website) 
     website.open_chat()
     with website.page.expect_file_chooser() as chooser:
         website.button("Attach files").click()
-    chooser.value.set_files({"name": "plan.txt", "mimeType": "text/plain", "buffer": b"two rooms"})
+    chooser.value.set_files({"name": "room.png", "mimeType": "image/png", "buffer": DOT})
     expect(website.page.locator(".files .file")).to_contain_text("File attached")
+    expect(website.page.locator(".files canvas")).to_be_visible()
     website.ask("Hello", "| a | b |\n|---|---|\n| c | d |", "a b c d")
     website.button("Enter full screen").click()
     website.widget("widget.bannerMessage = 'Soon'")
@@ -268,3 +275,41 @@ def test_the_methods_are_there_for_the_page(website: Website) -> None:
     website.page.reload()
     website.panel.wait_for()
     expect(website.page.locator(".item")).to_have_count(0)
+
+
+INHERITED = """<style>* { letter-spacing: 9px !important; text-transform: uppercase !important; word-spacing: 20px !important;
+    text-align: right !important; line-height: 3 !important; font-style: italic !important; font-weight: 100 !important;
+    text-indent: 40px !important; cursor: wait !important; text-shadow: 1px 1px red !important; white-space: nowrap !important;
+    visibility: hidden !important; opacity: .5 !important }</style>"""
+
+
+def test_what_a_page_forces_on_everything_is_not_inherited(website: Website) -> None:
+    looks = []
+    for head in ("", INHERITED):
+        website.visit(head=head)
+        website.page.evaluate("localStorage.clear()")
+        website.page.emulate_media(reduced_motion="reduce")
+        website.page.reload()
+        website.widget("void widget.open()")
+        website.page.locator("chat-widget .panel[open]").wait_for(state="attached")
+        looks.append(website.page.evaluate(LOOKS))
+    names = [
+        "letter-spacing",
+        "text-transform",
+        "word-spacing",
+        "text-align",
+        "font-style",
+        "text-indent",
+        "cursor",
+        "text-shadow",
+    ]
+    slim = [[{name: one.get(name) for name in ["element", *names]} for one in look] for look in looks]
+    assert differences(*slim) == []
+
+
+def test_a_module_without_a_site_leaves_the_pages_own_element_alive(website: Website) -> None:
+    website.visit(
+        '<chat-widget site="shop"></chat-widget>',
+        tag=f'<script type="module" src="{website.stage.proxy.url}/widget.js"></script>',
+    )
+    website.open_chat()

@@ -203,3 +203,69 @@ def test_a_button_that_comes_later_asks_with_its_own_context_for_this_once(websi
     website.answer("Also")
     assert ("variant" in last(website), last(website)["price"]) == (False, "42.5")
     assert website.lines() == ["mine: Does it fit?", "bot: It does", "mine: And in blue?", "bot: Also"]
+
+
+def test_microdata_may_have_its_values_in_content(website: Website) -> None:
+    """As schema.org's own examples write a price: `<span itemprop="price" content="549.00">€ 549</span>`."""
+    body = """<div itemscope itemtype="https://schema.org/Product"><h1 itemprop="name">Fjord</h1>
+        <span itemprop="price" content="549.00">€ 549</span></div>"""
+    website.enter(body)
+    website.ask()
+    assert website.contexts()[-1]["price"] == "549.00"
+
+
+def test_before_consent_no_message_leaves_the_browser(website: Website) -> None:
+    website.visit("<button data-chat-ask='Does it fit?'>Ask</button>", consent_text="We keep what you write.")
+    website.button("Ask").click()
+    expect(website.button("I agree")).to_be_visible()
+    website.page.wait_for_timeout(500)
+    assert not [one for one in website.requests if one.method == "POST"]
+    expect(website.button("I agree")).to_be_visible()
+
+
+def test_closed_the_chat_gives_the_focus_back_to_what_opened_it(website: Website) -> None:
+    website.visit(
+        "<button onclick=\"document.querySelector('chat-widget').open()\">Help</button>", show_button="false"
+    )
+    website.button("Help").click()
+    expect(website.field).to_be_focused()
+    website.page.keyboard.press("Escape")
+    expect(website.button("Help")).to_be_focused()
+
+
+def test_an_attribute_that_changes_brings_no_empty_button(website: Website) -> None:
+    website.enter()
+    website.widget("widget.bannerMessage = 'Back at nine'")
+    expect(website.page.locator(".banner")).to_be_visible()
+    expect(website.page.locator(".pill")).to_be_hidden()
+
+
+def test_an_attribute_that_changes_leaves_the_visitor_where_they_write(website: Website) -> None:
+    website.enter()
+    website.field.press_sequentially("Half a")
+    website.widget("widget.bannerMessage = 'Back at nine'")
+    expect(website.page.locator(".banner")).to_be_visible()
+    expect(website.field).to_have_value("Half a")
+    expect(website.field).to_be_focused()
+
+
+def test_what_a_page_sends_before_consent_waits_in_the_field(website: Website) -> None:
+    website.visit(consent_text="We keep what you write.")
+    website.widget("void widget.send('Does it fit?')")
+    expect(website.button("I agree")).to_be_focused()
+    website.button("I agree").click()
+    expect(website.field).to_have_value("Does it fit?")
+    expect(website.field).to_be_focused()
+    website.stage.upstream.order("answers", text="It does", delay=0.05)
+    website.field.press("Enter")
+    website.answer("It does")
+
+
+def test_who_chose_a_place_in_what_they_write_stays_there(website: Website) -> None:
+    website.enter()
+    website.field.fill("A lamp")
+    website.field.press("Home")
+    website.widget("widget.bannerMessage = 'Back at nine'")
+    expect(website.page.locator(".banner")).to_be_visible()
+    website.field.press_sequentially("Not ")
+    expect(website.field).to_have_value("Not A lamp")

@@ -192,3 +192,78 @@ def test_a_finger_drags_the_launcher_and_not_the_page(phone: Website) -> None:
     assert (moved["left"] - box["left"], moved["top"] - box["top"]) == pytest.approx((-200, -400), abs=1)
     assert phone.page.evaluate("scrollY") == 0
     expect(phone.panel).to_be_hidden()
+
+
+def test_a_dragged_launcher_still_opens_by_keyboard(website: Website) -> None:
+    website.visit()
+    drag(website, 300, 200)
+    website.launcher.focus()
+    website.page.keyboard.press("Enter")
+    website.panel.wait_for()
+
+
+def test_a_dragged_launcher_stays_within_a_window_made_smaller(website: Website) -> None:
+    website.visit()
+    drag(website, 1200, 700)
+    website.page.set_viewport_size({"width": 600, "height": 400})
+    expect(website.launcher).to_be_in_viewport(ratio=1)
+
+
+def test_a_launcher_dragged_fast_follows(website: Website) -> None:
+    website.visit()
+    box, mouse = website.box(website.launcher), website.page.mouse
+    mouse.move(box["left"] + 30, box["top"] + 30)
+    mouse.down()
+    mouse.move(300, 200)
+    mouse.up()
+    moved = website.box(website.launcher)
+    assert (moved["left"] + 30, moved["top"] + 30) == pytest.approx((300, 200), abs=1)
+
+
+def test_a_launcher_left_by_a_fast_hand_does_not_cling_to_the_mouse(website: Website) -> None:
+    website.visit()
+    box, mouse = website.box(website.launcher), website.page.mouse
+    mouse.move(box["left"] + 30, box["top"] + 30)
+    mouse.down()
+    mouse.move(300, 200)
+    mouse.up()
+    before = website.box(website.launcher)
+    mouse.move((before["left"] + before["right"]) / 2, (before["top"] + before["bottom"]) / 2)
+    mouse.move(before["left"] + 12, before["top"] + 29)
+    assert website.box(website.launcher) == before, "no button is pressed"
+
+
+def test_the_pages_own_overflow_comes_back(phone: Website) -> None:
+    phone.page.evaluate("document.documentElement.style.overflow = 'clip'")
+    tap(phone)
+    phone.button("Close chat").tap()
+    assert phone.page.evaluate("document.documentElement.style.overflow") == "clip"
+
+
+def test_a_page_that_takes_the_chat_away_scrolls_again(phone: Website) -> None:
+    tap(phone)
+    phone.widget("widget.remove()")
+    assert phone.page.evaluate("getComputedStyle(document.documentElement).overflow") == "visible"
+
+
+def test_with_the_keyboard_the_last_words_stay_in_view(phone: Website) -> None:
+    tap(phone)
+    long_answer(phone)
+    expect(phone.page.get_by_text("Paragraph 59")).to_be_in_viewport()
+    phone.page.evaluate(KEYBOARD, [430, 0])
+    expect(phone.page.get_by_text("Paragraph 59")).to_be_in_viewport()
+    assert phone.box(phone.page.get_by_text("Paragraph 59"))["bottom"] <= phone.box(phone.field)["top"]
+
+
+def test_a_launcher_dragged_by_a_finger_opens_with_the_next_tap(phone: Website) -> None:
+    box, finger = phone.box(phone.launcher), phone.devtools()
+    x, y = (box["left"] + box["right"]) / 2, (box["top"] + box["bottom"]) / 2
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 6):
+        touch = {"x": x - 40 * step, "y": y - 80 * step}
+        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [touch]})
+        phone.page.wait_for_timeout(150)  # after a flick, Chromium takes the next tap for the end of its momentum
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    phone.page.wait_for_timeout(500)
+    phone.launcher.tap()
+    phone.panel.wait_for()

@@ -4,7 +4,7 @@ what the chat says when an answer does not come."""
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.browser import Stage
 from tests.website import Website, on_website
@@ -71,7 +71,7 @@ def test_ones_own_message_is_shown_wherever_one_reads(chat: Website) -> None:
 
 def test_what_came_to_a_closed_chat_is_counted_by_name_and_gone_when_it_is_opened(chat: Website) -> None:
     for number in range(2):
-        chat.stage.upstream.order("answers", text=f"Answer {number}", delay=0.6)
+        chat.stage.upstream.order("answers", text=f"Answer {number}", delay=1.5)
         chat.say(f"Question {number}")
     chat.button("Close chat").click()
     expect(chat.button("Open chat, 2 new messages")).to_be_visible()
@@ -426,6 +426,151 @@ def test_text_twice_as_large_cuts_nothing_off(website: Website) -> None:
     )
     website.open_chat()
     website.button("Attach files").wait_for()
+    website.ask()
+    website.page.get_by_role("button", name="Start new chat").first.click()
+    website.button("Cancel").wait_for()
+    assert website.page.evaluate(CUT_OFF) == []
+
+
+def test_to_write_does_not_wipe_away_what_the_chat_says_of_itself(website: Website) -> None:
+    website.page.goto(f"{website.stage.origin.replace('127.0.0.1', 'localhost')}/aurora-desk-lamp.html")
+    website.open_chat()
+    expect(website.page.get_by_text("The chat is unavailable just now.")).to_be_visible()
+    website.field.press_sequentially("Are")
+    expect(website.page.get_by_text("The chat is unavailable just now.")).to_be_visible()
+
+
+def test_a_message_that_comes_does_not_wipe_away_that_ones_own_is_too_long(website: Website) -> None:
+    website.enter()
+    website.ask()
+    website.field.fill("x" * 4007)
+    expect(website.page.get_by_text("7 characters too many")).to_be_visible()
+    website.bot_says("By the way")
+    website.answer("By the way")
+    expect(website.page.get_by_text("7 characters too many")).to_be_visible()
+
+
+def test_that_it_takes_longer_is_said_until_the_answer_is_there(website: Website) -> None:
+    website.page.clock.install()
+    website.enter()
+    website.stage.upstream.order("answers", text="At last", delay=6)
+    website.say("Hello")
+    expect(website.page.locator(".typing")).to_be_visible()
+    expect(website.page.locator(".typing")).to_have_text("Preparing response")
+    website.page.clock.fast_forward(10_500)
+    slow = "This takes longer than usual. The answer will appear here."
+    website.page.wait_for_function(
+        f"!Object.keys(localStorage).some(key => key.startsWith('chat-widget:{website.stage.proxy.url}:shop:'))"
+        " || document.querySelector('chat-widget').shadowRoot.querySelector('.items').children.length > 0"
+    )
+    website.bot_says("By the way")
+    website.answer("By the way")
+    expect(website.page.locator(".typing")).to_have_text(slow)
+
+
+def test_without_a_network_it_says_so_at_once(website: Website) -> None:
+    """A network that is gone breaks the stream after 40 s of silence only."""
+    website.enter()
+    website.ask()
+    website.page.context.set_offline(True)
+    expect(website.page.get_by_text("You are offline.")).to_be_visible()
+
+
+def test_a_chat_to_read_only_tries_nothing_again(website: Website) -> None:
+    website.enter()
+    website.ask()
+    website.stage.upstream.order("answers", text="", delay=0.05, outcome="fail")
+    website.say("Does it fit?")
+    website.button("Try again").wait_for()
+    website.widget("widget.disabled = true")
+    expect(website.field).to_be_disabled()
+    expect(website.button("Try again")).to_have_count(0)
+
+
+def test_what_was_said_is_not_said_again_with_each_event(website: Website) -> None:
+    """A live region tells what changes in it: the times of all items are written anew with each render."""
+    website.enter()
+    website.ask()
+    website.page.wait_for_function(
+        f"!Object.keys(localStorage).some(key => key.startsWith('chat-widget:{website.stage.proxy.url}:shop:'))"
+    )
+    website.page.evaluate("""() => {
+        window.touched = 0;
+        const root = document.querySelector("chat-widget").shadowRoot, old = [...root.querySelectorAll(".item")];
+        new MutationObserver(records => { touched += records.filter(({target}) => old.some(one => one.contains(target))).length; })
+            .observe(root.querySelector("[role=log]"), {childList: true, subtree: true, characterData: true});
+    }""")
+    website.bot_says("By the way")
+    website.answer("By the way")
+    assert website.page.evaluate("touched") == 0
+
+
+def test_who_is_about_to_try_again_keeps_the_focus_there(website: Website) -> None:
+    website.enter()
+    website.ask()
+    website.stage.upstream.order("answers", text="", delay=0.05, outcome="fail")
+    website.say("Does it fit?")
+    website.answer("Sorry, something went wrong")
+    website.button("Try again").focus()
+    website.bot_says("By the way")
+    website.answer("By the way")
+    expect(website.button("Try again")).to_be_focused()
+
+
+def test_enter_that_ends_a_composition_in_safari_sends_nothing(website: Website) -> None:
+    """There `compositionend` comes before this keydown, which has keyCode 229 and is not `isComposing`."""
+    website.enter()
+    website.field.fill("ランプ")
+    website.field.evaluate("""field => field.dispatchEvent(
+        new KeyboardEvent("keydown", {key: "Enter", keyCode: 229, bubbles: true, composed: true, cancelable: true}))""")
+    expect(website.field).to_have_value("ランプ")
+
+
+def test_a_chat_on_its_way_says_so(website: Website) -> None:
+    held: list[Route] = []
+    website.page.route("**/widget/panel.js", lambda route: held.append(route))
+    website.visit()
+    website.launcher.click()
+    expect(website.launcher).to_have_attribute("aria-busy", "true")
+    expect(website.launcher).to_have_css("opacity", "0.6")
+    held[0].continue_()
+    website.panel.wait_for()
+    website.button("Close chat").click()
+    expect(website.launcher).not_to_have_attribute("aria-busy", "true")
+    expect(website.launcher).to_have_css("opacity", "1")
+
+
+def test_the_launcher_has_the_same_name_after_the_chat_was_open(website: Website) -> None:
+    website.enter(language="es")
+    name = "Abrir chat"
+    website.page.get_by_role("button", name="Cerrar chat").click()
+    expect(website.launcher).to_have_accessible_name(name)
+
+
+def test_the_launcher_has_the_name_of_the_configuration(website: Website) -> None:
+    website.enter()
+    website.button("Close chat").click()
+    expect(website.launcher).to_have_accessible_name("Ask about this page")
+
+
+TABLE = """| part | care | how often | with what | why |
+|---|---|---|---|---|
+| tabletop | impregnation | semiannually | conditioner | weatherproofing |"""
+
+
+def test_a_wide_table_scrolls_inside_the_answer_with_its_words_whole(website: Website) -> None:
+    """`overflow-wrap: anywhere` makes columns as narrow as a letter, so that a table never has to scroll."""
+    website.enter()
+    website.ask("How do I care for it?", TABLE, "weatherproofing")
+    table = website.page.locator(".bot table")
+    cells = table.locator("td").evaluate_all("cells => cells.map(cell => cell.getBoundingClientRect().height)")
+    assert max(cells) < 45, "a line each"
+    assert table.evaluate("one => one.scrollWidth > one.clientWidth")
+
+
+def test_with_the_question_asked_nothing_is_cut_off_at_400_percent(website: Website) -> None:
+    website.page.set_viewport_size({"width": 320, "height": 256})
+    website.enter()
     website.ask()
     website.page.get_by_role("button", name="Start new chat").first.click()
     website.button("Cancel").wait_for()

@@ -1,16 +1,22 @@
 // The conversation: docs/widget.md, "Inside".
 
+import { pageContext } from "./page-context.js";
+import { Transcript } from "./transcript.js";
+
 const OVER = { session_ended: "ended", session_expired: "expired", handle_invalid: "expired" };
 const PATIENCE = 40_000;
 
 export function Chat(host, origin, tell, changed) {
-  const set = (name) => host.getAttribute(name);
-  const id = set("user-id"), name = set("user-name"), keep = set("persistent-session");
-  const key = `chat-widget:${origin}:${set("site")}${id ? `@${encodeURIComponent(id)}` : ""}`;
-  const about = `${origin}/v1/sites/${set("site")}`, api = `${origin}/v1/session/`;
+  const setting = (name) => host.getAttribute(name);
+  const id = setting("user-id"), name = setting("user-name"), keep = setting("persistent-session");
+  const key = `chat-widget:${origin}:${setting("site")}${id ? `@${encodeURIComponent(id)}` : ""}`;
+  const about = `${origin}/v1/sites/${setting("site")}`, api = `${origin}/v1/session/`;
   const leave = Object.assign(new AbortController(), { capture: true });
-  let handle, cursor, live, open, away, grace, attempt, heard, skip, linked, told, sending, turn, leader, channel, timer, locks;
-  let storage = {}, queue = Promise.resolve();
+  let handle, open, away, awayTimer, sending, queue = Promise.resolve(), storage = {};
+  // The stream: up to where and what it told, and its connection.
+  let cursor, caughtUp, told, attempt, heardAt, linkedAt, tryNow;
+  // The line of tabs: our turn, and the turn that leads where it is ours.
+  let turn, leader, channel, silence, locks;
   try {
     if (keep === "tab") storage = sessionStorage;
     else if (keep !== "false" && localStorage) {
@@ -28,7 +34,7 @@ export function Chat(host, origin, tell, changed) {
 
     agree() { store(`${key}?agreed`, true); },
 
-    checking: ({ since }) => !chat.over && !(linked && Date.now() - Math.max(since, linked) > PATIENCE),
+    checking: ({ since }) => !chat.over && !(linkedAt && Date.now() - Math.max(since, linkedAt) > PATIENCE),
 
     emit(type, detail) { tell(host, type, detail && { ...detail, sessionId: handle?.slice(-16) }); },
 
@@ -55,25 +61,13 @@ export function Chat(host, origin, tell, changed) {
       if (/not_sent|unknown/.test(item.state)) return deliver(item);
       item.retried = true;
       save(item);
-      chat.send(item.content, item.context);
+      chat.send(item.content, item.context, item.attachments);
     },
 
-    async upload(file, progress, signal) {
+    // Where files go, and what opens the door.
+    async door() {
       await start();
-      return new Promise((resolve, reject) => {
-        const request = new XMLHttpRequest(), body = new FormData();
-        body.append("files", file);
-        signal.onabort = () => request.abort();
-        request.upload.onprogress = ({ loaded, total }) => progress(loaded / total);
-        request.onloadend = () => {
-          const { status, response } = request;
-          status === 201 ? resolve(response.files[0].id) : reject(response ?? {});
-        };
-        request.open("POST", `${api}files`);
-        request.setRequestHeader("Authorization", `Bearer ${handle}`);
-        request.responseType = "json";
-        request.send(body);
-      });
+      return [`${api}files`, `Bearer ${handle}`];
     },
 
     renew() {
@@ -91,9 +85,9 @@ export function Chat(host, origin, tell, changed) {
   };
 
   function begin(known) {
-    part();
+    stepOut();
     handle = known;
-    cursor = live = linked = null;
+    cursor = caughtUp = linkedAt = null;
     told = new Map();
     sending = new Set();
     Object.assign(chat, Transcript());
@@ -132,7 +126,7 @@ export function Chat(host, origin, tell, changed) {
   }
 
   function recall(first) {
-    const minutes = +(set("persistent-session-expire") ?? 1440);
+    const minutes = +(setting("persistent-session-expire") ?? 1440);
     let { handle: known, over, at } = stored(key) ?? {};
     if (first && minutes && Date.now() - at > minutes * 60_000) {
       chat.renew();
@@ -189,7 +183,7 @@ export function Chat(host, origin, tell, changed) {
   }
 
   async function start(own) {
-    const page_context = pageContext(document, set("page-context"), { ...host.pageContext, ...own }, chat.limits.page_context_bytes ?? 8192);
+    const page_context = pageContext(document, setting("page-context"), { ...host.pageContext, ...own }, chat.limits.page_context_bytes ?? 8192);
     handle ||= stored(key)?.handle;
     if (!handle) {
       const begun = await ask(`${about}/sessions`, { body: { page_context, participant: id || name ? { id, name } : undefined } });
@@ -240,8 +234,8 @@ export function Chat(host, origin, tell, changed) {
   // Coming and going
 
   function wake() {
-    clearTimeout(grace);
-    if (document.hidden) return grace = setTimeout(() => {
+    clearTimeout(awayTimer);
+    if (document.hidden) return awayTimer = setTimeout(() => {
       away = true;
       follow();
     }, 60_000);
@@ -252,13 +246,13 @@ export function Chat(host, origin, tell, changed) {
   }
 
   function suspend() {
-    part();
-    cursor = live = linked = null;
+    stepOut();
+    cursor = caughtUp = linkedAt = null;
     sending.forEach((item) => save(item, "unknown"));
   }
 
   function follow() {
-    const wanted = handle && (chat.awaited.size || (open && !chat.over && (!away || set("background-stream") === "on")));
+    const wanted = handle && (chat.awaited.size || (open && !chat.over && (!away || setting("background-stream") === "on")));
     if (!wanted) turn = turn?.abort();
     else if (!turn) join();
   }
@@ -266,7 +260,8 @@ export function Chat(host, origin, tell, changed) {
   // One stream a browser
 
   async function join(how) {
-    const line = key + handle.slice(-16), own = new AbortController(), { signal } = own, leads = () => signal.aborted || lead(leader = own);
+    const line = key + handle.slice(-16), own = new AbortController(), { signal } = own;
+    const leads = () => signal.aborted || lead(leader = own);
     turn?.abort();
     turn = own;
     if (locks && !channel) {
@@ -285,24 +280,24 @@ export function Chat(host, origin, tell, changed) {
 
   function hello() {
     channel?.postMessage(0);
-    expect(10_000, () => join({ steal: true }));
+    unlessHeard(10_000, () => join({ steal: true }));
   }
 
-  function expect(time, act) {
-    clearTimeout(timer);
-    timer = setTimeout(() => turn && turn !== leader && act(), time);
+  function unlessHeard(time, act) {
+    clearTimeout(silence);
+    silence = setTimeout(() => turn && turn !== leader && act(), time);
   }
 
-  function part() {
-    clearTimeout(timer);
+  function stepOut() {
+    clearTimeout(silence);
     turn = turn?.abort();
     channel = channel?.close();
   }
 
   function hear(news) {
-    expect(30_000 + 9000 * Math.random(), hello);
+    unlessHeard(30_000 + 9000 * Math.random(), hello);
     if (news.all || cursor != null) cursor = news.cursor ?? "";
-    hold(news.connection);
+    setConnection(news.connection);
     news.events.forEach((event) => take(event, !news.all));
     follow();
     change();
@@ -320,42 +315,42 @@ export function Chat(host, origin, tell, changed) {
 
   // The stream
 
-  function hold(connection) {
+  function setConnection(connection) {
     chat.connection = connection;
-    if (connection) linked = 0;
-    else if (!linked) {
-      linked = Date.now();
+    if (connection) linkedAt = 0;
+    else if (!linkedAt) {
+      linkedAt = Date.now();
       setTimeout(change, PATIENCE + 100);
     }
   }
 
-  const check = () => Date.now() - heard > PATIENCE && attempt.abort();
+  const check = () => Date.now() - heardAt > PATIENCE && attempt.abort();
 
   function hurry() {
     check();
-    skip?.();
+    tryNow?.();
   }
 
   async function lead({ signal }) {
     const watch = setInterval(check, 5000);
     signal.onabort = () => {
       attempt.abort();
-      skip?.();
+      tryNow?.();
     };
     recap();
     for (let failures = 0, retry = 1000; !signal.aborted; failures++) {
       const own = attempt = new AbortController();
       let least = 0;
-      heard = Date.now();
+      heardAt = Date.now();
       try {
         const tasks = [...chat.awaited.keys()].slice(-20).map((task) => `&task=${task}`).join("");
         const response = await ask(`${api}events?${tasks}`, { signal: own.signal, headers: cursor && { "Last-Event-ID": cursor } });
         failures = 0;
-        hold("");
+        setConnection("");
         share([]);
         const feed = parser((event) => own.signal.aborted || received(event), (time) => { retry = time; });
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-        for (let read; !(read = await reader.read()).done; feed(read.value)) heard = Date.now();
+        for (let read; !(read = await reader.read()).done; feed(read.value)) heardAt = Date.now();
       } catch (error) {
         least = error.wait || 0;
         if (OVER[error.code]) {
@@ -364,11 +359,11 @@ export function Chat(host, origin, tell, changed) {
         }
       }
       if (signal.aborted) break;
-      hold(navigator.onLine ? failures && "reconnecting" : "offline");
+      setConnection(navigator.onLine ? failures && "reconnecting" : "offline");
       share([]);
       await new Promise((resolve) => {
-        skip = resolve;
-        setTimeout(skip, own.signal.aborted ? 0 : least + Math.random() * Math.min(30_000, retry * 2 ** failures));
+        tryNow = resolve;
+        setTimeout(tryNow, own.signal.aborted ? 0 : least + Math.random() * Math.min(30_000, retry * 2 ** failures));
       });
     }
     clearInterval(watch);
@@ -379,8 +374,8 @@ export function Chat(host, origin, tell, changed) {
     const news = { event, news: JSON.parse(data) };
     cursor = place || cursor;
     share([news]);
-    live ||= event === "ready";
-    take(news, live);
+    caughtUp ||= event === "ready";
+    take(news, caughtUp);
   }
 
   function take({ event, news }, now) {
@@ -405,62 +400,10 @@ export function Chat(host, origin, tell, changed) {
   begin();
   recall(true);
   chat.on(self, "pageshow resume online visibilitychange", wake);
+  chat.on(self, "offline", () => attempt?.abort());
   chat.on(self, "pagehide freeze", suspend);
   chat.on(self, "storage", (event) => event.key?.startsWith(key) && recall());
   return chat;
-}
-
-// What is shown, and in which order
-
-export function Transcript() {
-  /** @type {Item[]} */
-  const items = [], known = new Set();
-
-  const own = (id) => items.find((item) => item.id === id);
-  const asks = (task) => (item) => item.own && item.task === task;
-
-  function insert(item) {
-    const floor = item.own || !item.task ? 0 : items.findIndex(asks(item.task)) + 1;
-    let place = items.length;
-    while (place > floor && items[place - 1].time > item.time) place--;
-    items.splice(place, 0, item);
-    return item;
-  }
-
-  return {
-    items, own, awaited: new Map(), over: "", notice: "", connection: "",
-
-    addOwn(item) {
-      const one = own(item.id);
-      if (one) return Object.assign(one, item, one.key && item.state === "unknown" && { state: "sent" });
-      if (item.key) known.add(item.key);
-      return insert({ own: true, role: "user", state: "sending", time: "~", ...item });
-    },
-
-    add(message) {
-      const { key, role, content, created_at: time, task = key } = message, mine = role === "user";
-      if (known.has(key) || (!mine && known.has(task))) return;
-      known.add(key);
-      const one = mine && items.find((item) => item.own && !item.key && item.state !== "not_sent" && !(time <= (item.after ?? "")) && item.content.trim() === content.trim());
-      if (one) {
-        items.splice(items.indexOf(one), 1);
-        insert(Object.assign(one, { key, time, state: one.state === "unknown" ? "sent" : one.state }));
-      } else {
-        if (!mine) known.add(task);
-        return insert({ ...message, time });
-      }
-    },
-
-    done({ task, status, detail }) {
-      const one = items.find(asks(task));
-      if (one && status !== "complete") return Object.assign(one, { state: status, detail });
-    },
-
-    hasOutcome(item) {
-      const next = items[items.indexOf(item) + 1];
-      return known.has(item.task) || (next && next.role !== "user");
-    },
-  };
 }
 
 // Server-sent events
@@ -479,65 +422,4 @@ export function parser(onevent, onretry) {
       else event[field] = field === "data" && "data" in event ? `${event.data}\n${value}` : value;
     }
   };
-}
-
-// What the bot learns of the page
-
-export function pageContext(page, declared, given, longest) {
-  if (declared === "off") return;
-  const { origin, pathname } = new URL(page.URL);
-  let own;
-  try { own = /^(auto|explicit)?$/.test(declared ?? "") ? {} : Object(JSON.parse(declared)); } catch { console.warn("chat-widget: page-context is no JSON object."); }
-  const context = {
-    ...(declared !== "explicit" && {
-      page_url: origin + pathname, page_title: text(page.title.replace("● ", "")), page_language: text(page.documentElement.lang), ...product(page),
-    }), ...own, ...given,
-  };
-  if (new Blob([JSON.stringify(context)]).size > longest) delete context.description;
-  return context;
-}
-
-const text = (value) => Object(value) === value ? undefined : `${value ?? ""}`.trim().slice(0, 300) || undefined;
-
-const first = (value) => [value].flat()[0];
-
-const named = (value) => text(first(value)?.name ?? first(value));
-
-function product(page) {
-  const meta = (name) => page.querySelector(`meta[property$="${name}"]`)?.content;
-  let found;
-  for (const { textContent } of page.querySelectorAll('script[type="application/ld+json"]')) {
-    try { found ??= find(JSON.parse(textContent), 5); } catch { /* broken */ }
-  }
-  found ??= microdata(page.querySelector('[itemtype$="schema.org/Product"]')) ?? (meta("price:amount") && {
-    sku: meta("retailer_item_id"), name: meta("og:title"), brand: meta("brand"), description: meta("og:description"),
-    offers: { price: meta("price:amount"), priceCurrency: meta("price:currency"), availability: meta("availability") },
-  });
-  if (!found) return;
-  const { sku, productID, mpn, name, brand, category, description } = found, offer = first(found.offers) ?? {};
-  const availability = text(offer.availability)?.split("/").pop();
-  return {
-    product_id: text(sku ?? productID ?? mpn), product_name: text(name), brand: named(brand), category: named(category), description: text(description),
-    price: text(offer.price ?? offer.lowPrice), currency: text(offer.priceCurrency), availability,
-    in_stock: availability && /^(in.?st|online|limited)/i.test(availability),
-  };
-}
-
-function find(data, depth) {
-  if (!data || !depth) return;
-  if ([data["@type"]].flat().some((type) => /^(.*\/)?Product(Group)?$/.test(type))) return data;
-  for (const inner of Array.isArray(data) ? data : [data["@graph"], data.mainEntity]) {
-    const found = find(inner, depth - 1);
-    if (found) return found;
-  }
-}
-
-function microdata(scope) {
-  if (!scope) return;
-  const data = {};
-  for (const one of scope.querySelectorAll("[itemprop]")) {
-    const { content, href, src, textContent } = one;
-    data[one.getAttribute("itemprop")] ??= one.matches("[itemscope]") ? textContent : content ?? href ?? src ?? textContent;
-  }
-  return { ...data, offers: data };
 }
