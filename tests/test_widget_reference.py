@@ -463,6 +463,8 @@ def test_what_is_read_again_is_not_told_as_news(site: Site) -> None:
     site.open()
     site.visitor.say("Hello")
     site.visitor.answer("You are reading")
+    # Until then it is awaited still, and whatever answers it is news.
+    site.page.wait_for_function("!Object.values(localStorage).some(value => value.includes('Hello'))", timeout=60_000)
     site.page.reload()
     site.listen()
     site.visitor.answer("You are reading")
