@@ -10,7 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from widget_proxy.assets import languages
 from widget_proxy.config import Look, PacingSettings, ServerSettings, Settings, UpstreamSettings
-from widget_proxy.config.settings import TAG_ONLY, Language, Limits
+from widget_proxy.config.site import (
+    TAG_ONLY,
+    Limits,
+)
+from widget_proxy.config.values import Language
 
 ROOT = Path(__file__).parent.parent
 SITE: dict[str, Any] = {

@@ -11,7 +11,9 @@ from tests.browser import Stage, Visitor, visiting
 from tests.servers import Proxy, running
 from widget_proxy import __version__
 from widget_proxy.config import Look
-from widget_proxy.config.settings import TAG_ONLY
+from widget_proxy.config.site import (
+    TAG_ONLY,
+)
 
 VIOLATIONS = """window.violations = [];
     addEventListener("securitypolicyviolation", event => violations.push(`${event.violatedDirective} ${event.blockedURI}`));"""

@@ -1,19 +1,21 @@
-"""Sites and settings: what they are (`settings`), where they come from (`sources`), who may embed (`origins`), whose
-images are shown (`hosts`)."""
+"""Sites and settings: what they are (`settings`, `site`, and the `values` both are made of), where they come from
+(`sources`), who may embed (`origins`), whose images are shown (`hosts`)."""
 
 from widget_proxy.config.hosts import HostPattern
 from widget_proxy.config.origins import OriginPattern
 from widget_proxy.config.settings import (
-    Limits,
-    Look,
     PacingSettings,
     PagesSettings,
     RedisSettings,
     ServerSettings,
     Settings,
+    UpstreamSettings,
+)
+from widget_proxy.config.site import (
+    Limits,
+    Look,
     Site,
     Texts,
-    UpstreamSettings,
 )
 from widget_proxy.config.sources import ConfigError, Problem, load_settings
 

@@ -3,29 +3,12 @@
 import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
-from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from widget_proxy.config.file_types import CONTENT_TYPES, MOST_BYTES
-from widget_proxy.config.hosts import HostPattern
-from widget_proxy.config.origins import (
-    OriginPattern,
-    check_https_url,
-    check_origin,
-    check_upstream_url,
-    is_loopback,
-)
+from widget_proxy.config.origins import is_loopback
+from widget_proxy.config.site import Site
+from widget_proxy.config.values import PublicUrl, RequestBudget, Section, UpstreamUrl, mistake, one_or_many
 from widget_proxy.pacing import Budget
 
 SITE_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -34,92 +17,7 @@ MESSAGE_POLL_SECONDS = 30.0
 """Upstream's documented minimum between two message polls of one session."""
 
 
-def _split_commas(value: object) -> object:
-    """A list that came from one environment variable: `a, b` is two values."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _origin_patterns(value: object) -> object:
-    value = _split_commas(value)
-    if isinstance(value, list | tuple):
-        return tuple(OriginPattern.parse(one) if isinstance(one, str) else one for one in value)
-    return value
-
-
-def _host_patterns(value: object) -> object:
-    value = _split_commas(value)
-    if isinstance(value, list | tuple):
-        return tuple(HostPattern.parse(one) if isinstance(one, str) else one for one in value)
-    return value
-
-
-def _extensions(value: object) -> object:
-    """`PDF, .txt` is `.pdf` and `.txt`."""
-    value = _split_commas(value)
-    if isinstance(value, list | tuple):
-        return tuple("." + one.strip().lower().removeprefix(".") if isinstance(one, str) else one for one in value)
-    return value
-
-
-def _budget(value: object) -> object:
-    if isinstance(value, Budget):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("it is no text. Write it as 2000/5m")  # noqa: TRY004 # pydantic wants this one
-    return Budget.parse(value)
-
-
-def _one_or_many(value: object) -> object:
-    return _split_commas(value) if isinstance(value, str) else value
-
-
-def _header_value(key: SecretStr) -> SecretStr:
-    if re.fullmatch(r"[\x21-\x7e]*", key.get_secret_value()) is None:
-        raise ValueError(
-            "the embed key holds a space, a line break or another character no key has. Copy it again, and only it"
-        )
-    return key
-
-
-def _mistake(key: str, text: str) -> PydanticCustomError:
-    """A mistake that lies in more than one setting; `key` is the one to mend."""
-    return PydanticCustomError("setting", "{text}", {"key": key, "text": text})
-
-
-Origins = Annotated[tuple[OriginPattern, ...], BeforeValidator(_origin_patterns), Field(min_length=1)]
-Hosts = Annotated[tuple[HostPattern, ...], BeforeValidator(_host_patterns)]
-RequestBudget = Annotated[Budget, BeforeValidator(_budget)]
-UpstreamUrl = Annotated[
-    str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
-]
-Extensions = Annotated[
-    tuple[Annotated[str, Field(pattern=r"^\.[a-z0-9]{1,16}$")], ...],
-    BeforeValidator(_extensions),
-    Field(min_length=1),
-]
-PublicUrl = Annotated[str, BeforeValidator(lambda value: check_origin(value) if isinstance(value, str) else value)]
-ShortText = Annotated[str, Field(max_length=300)]
-Text = Annotated[str, Field(min_length=1, max_length=300)]
-HttpsUrl = Annotated[str, BeforeValidator(lambda value: check_https_url(value) if isinstance(value, str) else value)]
-Language = Literal[
-    "auto", "en", "ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sw", "tr", "uk", "zh"
-]
-TextList = Annotated[tuple[ShortText, ...], Field(max_length=10)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        arbitrary_types_allowed=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,  # it may be a secret
-    )
-
-
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """Where the proxy itself listens and how it behaves towards browsers."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -161,7 +59,7 @@ class ServerSettings(_Section):
     )
 
 
-class UpstreamSettings(_Section):
+class UpstreamSettings(Section):
     """How Open Chat Studio is reached."""
 
     url: UpstreamUrl | None = Field(
@@ -175,7 +73,7 @@ class UpstreamSettings(_Section):
     answer_bytes: int = Field(4_194_304, ge=65_536, description="Largest answer read; a longer one is refused.")
 
 
-class PacingSettings(_Section):
+class PacingSettings(Section):
     """When upstream is asked."""
 
     message_poll_seconds: float = Field(
@@ -208,7 +106,7 @@ class PacingSettings(_Section):
         return self
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """What several workers share. Without it there is one process, and its memory."""
 
     url: SecretStr | None = Field(
@@ -226,7 +124,7 @@ class RedisSettings(_Section):
         return url
 
 
-class PagesSettings(_Section):
+class PagesSettings(Section):
     """The proxy's own pages for people."""
 
     front: bool = Field(True, description="Whether `/` shows the sites and builds their tags. It needs no password.")
@@ -237,124 +135,11 @@ class PagesSettings(_Section):
     )
 
 
-class Look(_Section):
-    """What the widget's attributes are where the page says nothing: their names, with `_` for `-`.
-
-    All but `position` are read when the panel opens; before, nothing is asked of the proxy. So whatever an attribute
-    does earlier than that, and what only a page can know, is no field here but in `TAG_ONLY`.
-    """
-
-    accent: str = Field("#2457d6", pattern=r"^#[0-9a-fA-F]{6}$", description="Brand colour, as `#rrggbb`.")
-    position: Literal["left", "center", "right"] = Field(
-        "right",
-        description="`left`, `center` or `right`: corner of the launcher, in the tag that the front page builds.",
-    )
-    theme: Literal["auto", "light", "dark"] = Field(
-        "auto", description="`light`, `dark`, or as the visitor's system."
-    )
-    language: Language | None = Field(
-        None, description="Of the widget's own texts, such as `de`, or `auto`, as the page's. Default: English."
-    )
-    translations_url: HttpsUrl | None = Field(
-        None, description="A JSON file with texts of your own, over HTTPS; it has to be readable from any origin."
-    )
-    header_text: Annotated[Text, Field(max_length=80)] | None = Field(
-        None, description="Heading of the panel, where it is not to be the title."
-    )
-    welcome_messages: TextList = Field((), description="Shown at the top of a new chat; never sent.")
-    starter_questions: TextList = Field((), description="Buttons in a new chat; a press sends the text.")
-    typing_indicator_text: Text | None = Field(None, description="Beside the dots while an answer is in the making.")
-    new_chat_confirmation_message: Text | None = Field(None, description="Asked before a new chat.")
-    banner_message: Text | None = Field(None, description="A notice that stays.")
-    banner_style: Literal["default", "info", "warning", "error"] = Field(
-        "default", description="`default`, `info`, `warning` or `error`."
-    )
-    banner_position: Literal["top", "bottom"] = Field(
-        "top", description="`top`, or `bottom`, above the message field."
-    )
-    consent_text: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
-        None, description="To be agreed to before the first message, once a browser."
-    )
-    disabled: bool = Field(False, description="Read-only: what was said stays readable, nothing can be sent.")
-    allow_full_screen: bool = Field(True, description="A button for the whole window.")
-    allow_attachments: bool = Field(True, description="A button for files, where `attachments` is on.")
-    feedback: bool = Field(False, description="Thumbs under replies, told to the page by an event.")
-    sound: bool = Field(False, description="A short tone for a reply while the chat is closed or its tab hidden.")
-
-
-TAG_ONLY = frozenset(
-    {
-        *("button_text", "button_shape", "icon_url", "show_button", "visible", "mode"),
-        *("persistent_session", "persistent_session_expire", "background_stream"),
-        *("page_context", "user_id", "user_name"),
-    }
-)
-"""The widget's other attributes, by the names they would have in `Look`."""
-
-
-class Texts(_Section):
-    """What the widget says beside its attributes."""
-
-    launcher: ShortText | None = Field(None, description="Accessible name of the launcher.")
-    placeholder: ShortText | None = Field(None, description="Hint in the empty message field.")
-
-
-class Limits(_Section):
-    """What one visitor may send."""
-
-    message_characters: int = Field(4000, ge=1, le=16_000, description="Longest message.")
-    page_context_bytes: int = Field(8192, ge=256, le=16_384, description="Largest page context, as JSON in UTF-8.")
-    page_context_depth: int = Field(5, ge=1, le=20, description="Deepest nesting of a page context.")
-    files: int = Field(5, ge=1, le=20, description="Most files with one message, where `attachments` is on.")
-    file_bytes: int = Field(
-        MOST_BYTES, ge=1, le=MOST_BYTES, description="Largest file. Open Chat Studio takes no larger one than 50 MiB."
-    )
-    message_file_bytes: int = Field(
-        MOST_BYTES, ge=1, le=20 * MOST_BYTES, description="Most bytes that all files of one message have together."
-    )
-    file_extensions: Extensions = Field(
-        tuple(CONTENT_TYPES), description="Endings of the files it takes. Open Chat Studio has a list of its own."
-    )
-
-
-class Site(_Section):
-    """One configured embedding: a chatbot, its key, and who may embed it."""
-
-    slug: str = Field(exclude=True)
-    chatbot_id: UUID = Field(description="The chatbot's UUID, from its Embedded Widget channel.")
-    embed_key: Annotated[SecretStr, AfterValidator(_header_value)] = Field(
-        min_length=1, description="The channel's embed key. Better in the environment or in `embed_key_file`."
-    )
-    allowed_origins: Origins = Field(
-        description="Origins of the pages that may use it: exact, or `https://*.example.com`."
-    )
-    upstream_url: UpstreamUrl | None = Field(None, description="Another instance than `upstream.url`, for this site.")
-    title: Annotated[str, Field(min_length=1, max_length=80)] = Field("Chat", description="Heading of the panel.")
-    languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages the chatbot answers in.")
-    attachments: bool = Field(False, description="Whether visitors may send files to the bot.")
-    image_hosts: Hosts = Field(
-        (),
-        description="Hosts whose images are shown in the bot's messages, over HTTPS: exact, or `*.example.com`. "
-        "Of others there is a link. A host of images learns who reads them, and when.",
-    )
-    look: Look = Look()
-    texts: Texts = Texts()
-    limits: Limits = Limits()
-
-    def allows(self, origin: str) -> bool:
-        """Whether a page of this origin may use the site."""
-        return any(pattern.allows(origin) for pattern in self.allowed_origins)
-
-    def shows_images_of(self, host: str) -> bool:
-        """Whether an image on this host is shown in a bot's message."""
-        return any(pattern.allows(host) for pattern in self.image_hosts)
-
-
-class Settings(_Section):
+class Settings(Section):
     """Everything the proxy was told."""
 
     secret_key: Annotated[
-        tuple[Annotated[SecretStr, Field(min_length=32)], ...], BeforeValidator(_one_or_many), Field(min_length=1)
+        tuple[Annotated[SecretStr, Field(min_length=32)], ...], BeforeValidator(one_or_many), Field(min_length=1)
     ] = Field(
         description="Signs and seals what browsers hold. Make one with `widget-proxy new-secret`. "
         "To rotate, list the old ones first: the last one signs, all are accepted."
@@ -369,7 +154,7 @@ class Settings(_Section):
     @model_validator(mode="after")
     def _workers_share_a_broker(self) -> Self:
         if self.server.workers > 1 and self.redis.url is None:
-            raise _mistake(
+            raise mistake(
                 "server.workers",
                 f"it is {self.server.workers}, and several workers have to share what they know. "
                 "Set WIDGET_PROXY_REDIS_URL or redis.url to a Redis server, or serve with one worker",
@@ -380,7 +165,7 @@ class Settings(_Section):
     def _each_site_has_an_upstream(self) -> Self:
         for site in self.sites.values():
             if site.upstream_url is None and self.upstream.url is None:
-                raise _mistake(
+                raise mistake(
                     "upstream.url",
                     f"it is not set and site {site.slug!r} has no upstream_url. "
                     "Set WIDGET_PROXY_UPSTREAM_URL or upstream.url to your Open Chat Studio address",
@@ -388,7 +173,7 @@ class Settings(_Section):
             if self.pacing.message_poll_seconds < MESSAGE_POLL_SECONDS and not is_loopback(
                 urlsplit(self.upstream_of(site)).hostname
             ):
-                raise _mistake(
+                raise mistake(
                     "pacing.message_poll_seconds",
                     f"it is {self.pacing.message_poll_seconds:g}, and upstream allows one message poll per 30 s. "
                     "Set it to 30 or more",

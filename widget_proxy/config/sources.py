@@ -16,17 +16,19 @@ from pydantic_core import ErrorDetails
 
 from widget_proxy.config.settings import (
     SITE_SLUG,
-    TAG_ONLY,
-    Limits,
-    Look,
     PacingSettings,
     PagesSettings,
     RedisSettings,
     ServerSettings,
     Settings,
+    UpstreamSettings,
+)
+from widget_proxy.config.site import (
+    TAG_ONLY,
+    Limits,
+    Look,
     Site,
     Texts,
-    UpstreamSettings,
 )
 
 PREFIX = "WIDGET_PROXY_"

@@ -1,0 +1,134 @@
+"""What can be set of a site: whose chatbot it is, who may embed it, how the widget looks, what a visitor may send."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from widget_proxy.config.file_types import CONTENT_TYPES, MOST_BYTES
+from widget_proxy.config.values import (
+    Extensions,
+    Hosts,
+    HttpsUrl,
+    Language,
+    Origins,
+    Section,
+    ShortText,
+    Text,
+    TextList,
+    UpstreamUrl,
+    header_value,
+)
+
+
+class Look(Section):
+    """What the widget's attributes are where the page says nothing: their names, with `_` for `-`.
+
+    All but `position` are read when the panel opens; before, nothing is asked of the proxy. So whatever an attribute
+    does earlier than that, and what only a page can know, is no field here but in `TAG_ONLY`.
+    """
+
+    accent: str = Field("#2457d6", pattern=r"^#[0-9a-fA-F]{6}$", description="Brand colour, as `#rrggbb`.")
+    position: Literal["left", "center", "right"] = Field(
+        "right",
+        description="`left`, `center` or `right`: corner of the launcher, in the tag that the front page builds.",
+    )
+    theme: Literal["auto", "light", "dark"] = Field(
+        "auto", description="`light`, `dark`, or as the visitor's system."
+    )
+    language: Language | None = Field(
+        None, description="Of the widget's own texts, such as `de`, or `auto`, as the page's. Default: English."
+    )
+    translations_url: HttpsUrl | None = Field(
+        None, description="A JSON file with texts of your own, over HTTPS; it has to be readable from any origin."
+    )
+    header_text: Annotated[Text, Field(max_length=80)] | None = Field(
+        None, description="Heading of the panel, where it is not to be the title."
+    )
+    welcome_messages: TextList = Field((), description="Shown at the top of a new chat; never sent.")
+    starter_questions: TextList = Field((), description="Buttons in a new chat; a press sends the text.")
+    typing_indicator_text: Text | None = Field(None, description="Beside the dots while an answer is in the making.")
+    new_chat_confirmation_message: Text | None = Field(None, description="Asked before a new chat.")
+    banner_message: Text | None = Field(None, description="A notice that stays.")
+    banner_style: Literal["default", "info", "warning", "error"] = Field(
+        "default", description="`default`, `info`, `warning` or `error`."
+    )
+    banner_position: Literal["top", "bottom"] = Field(
+        "top", description="`top`, or `bottom`, above the message field."
+    )
+    consent_text: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        None, description="To be agreed to before the first message, once a browser."
+    )
+    disabled: bool = Field(False, description="Read-only: what was said stays readable, nothing can be sent.")
+    allow_full_screen: bool = Field(True, description="A button for the whole window.")
+    allow_attachments: bool = Field(True, description="A button for files, where `attachments` is on.")
+    feedback: bool = Field(False, description="Thumbs under replies, told to the page by an event.")
+    sound: bool = Field(False, description="A short tone for a reply while the chat is closed or its tab hidden.")
+
+
+TAG_ONLY = frozenset(
+    {
+        *("button_text", "button_shape", "icon_url", "show_button", "visible", "mode"),
+        *("persistent_session", "persistent_session_expire", "background_stream"),
+        *("page_context", "user_id", "user_name"),
+    }
+)
+"""The widget's other attributes, by the names they would have in `Look`."""
+
+
+class Texts(Section):
+    """What the widget says beside its attributes."""
+
+    launcher: ShortText | None = Field(None, description="Accessible name of the launcher.")
+    placeholder: ShortText | None = Field(None, description="Hint in the empty message field.")
+
+
+class Limits(Section):
+    """What one visitor may send."""
+
+    message_characters: int = Field(4000, ge=1, le=16_000, description="Longest message.")
+    page_context_bytes: int = Field(8192, ge=256, le=16_384, description="Largest page context, as JSON in UTF-8.")
+    page_context_depth: int = Field(5, ge=1, le=20, description="Deepest nesting of a page context.")
+    files: int = Field(5, ge=1, le=20, description="Most files with one message, where `attachments` is on.")
+    file_bytes: int = Field(
+        MOST_BYTES, ge=1, le=MOST_BYTES, description="Largest file. Open Chat Studio takes no larger one than 50 MiB."
+    )
+    message_file_bytes: int = Field(
+        MOST_BYTES, ge=1, le=20 * MOST_BYTES, description="Most bytes that all files of one message have together."
+    )
+    file_extensions: Extensions = Field(
+        tuple(CONTENT_TYPES), description="Endings of the files it takes. Open Chat Studio has a list of its own."
+    )
+
+
+class Site(Section):
+    """One configured embedding: a chatbot, its key, and who may embed it."""
+
+    slug: str = Field(exclude=True)
+    chatbot_id: UUID = Field(description="The chatbot's UUID, from its Embedded Widget channel.")
+    embed_key: Annotated[SecretStr, AfterValidator(header_value)] = Field(
+        min_length=1, description="The channel's embed key. Better in the environment or in `embed_key_file`."
+    )
+    allowed_origins: Origins = Field(
+        description="Origins of the pages that may use it: exact, or `https://*.example.com`."
+    )
+    upstream_url: UpstreamUrl | None = Field(None, description="Another instance than `upstream.url`, for this site.")
+    title: Annotated[str, Field(min_length=1, max_length=80)] = Field("Chat", description="Heading of the panel.")
+    languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages the chatbot answers in.")
+    attachments: bool = Field(False, description="Whether visitors may send files to the bot.")
+    image_hosts: Hosts = Field(
+        (),
+        description="Hosts whose images are shown in the bot's messages, over HTTPS: exact, or `*.example.com`. "
+        "Of others there is a link. A host of images learns who reads them, and when.",
+    )
+    look: Look = Look()
+    texts: Texts = Texts()
+    limits: Limits = Limits()
+
+    def allows(self, origin: str) -> bool:
+        """Whether a page of this origin may use the site."""
+        return any(pattern.allows(origin) for pattern in self.allowed_origins)
+
+    def shows_images_of(self, host: str) -> bool:
+        """Whether an image on this host is shown in a bot's message."""
+        return any(pattern.allows(host) for pattern in self.image_hosts)
