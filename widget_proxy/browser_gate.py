@@ -37,11 +37,10 @@ class BrowserGate:
             return
         origins = [value for name, value in scope["headers"] if name == b"origin"]
         origin = origins[0].decode("latin-1") if len(origins) == 1 else None
-        own = self._own_origin(scope)
-        if not origins and own is not None and _is_from(own, scope):
+        if not origins and (own := self._own_origin(scope)) is not None and _is_from(own, scope):
             origin = own
             scope = {**scope, "headers": [*scope["headers"], (b"origin", own.encode("latin-1"))]}
-        if origin is None or not (origin == own or self._allows(origin)):
+        if origin is None or not (self._allows(origin) or origin == self._own_origin(scope)):
             detail = (
                 "The request names no Origin; it has to come from a page of an allowed website."
                 if origin is None

@@ -11,7 +11,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from itertools import count
+from itertools import chain, count
 
 import anyio
 from sse_starlette import ServerSentEvent
@@ -211,7 +211,6 @@ class EventStream(Response):
 
     async def _stay(self, subscription: Subscription, receive: Receive, send: Send) -> None:
         self._send = send
-        await self._patiently(self._write(self._streams.retry()))
         # Only with somebody there to read: a response that never runs leaves no listener behind.
         listening = self._streams.hub.listen(self.session) if self._only is None else None
         try:
@@ -242,7 +241,8 @@ class EventStream(Response):
             ready = False
         entries = to_replay(backlog, subscription.replay_from, {task.ref for task in self._tasks})
         last_ready = [Entry(backlog[-1].cursor, ready_event())] if ready else []
-        for chunk in _chunks(self._wires([*entries, *last_ready])):
+        # In one piece with what there is to tell: each write is a system call, and most streams open with little.
+        for chunk in _chunks(chain([self._streams.retry()], self._wires([*entries, *last_ready]))):
             await self._patiently(self._write(chunk))
         subscription.backlog = ()
         self._tasks = ()
