@@ -32,6 +32,7 @@ from widget_proxy.problems import (
     handle_problem,
 )
 from widget_proxy.render import render
+from widget_proxy.request_ids import RequestIds
 from widget_proxy.stream import Streams
 from widget_proxy.upstream import UpstreamClient
 
@@ -100,11 +101,12 @@ def create_app(settings: Settings) -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    return BrowserGate(
+    gate = BrowserGate(
         app,
         lambda origin: any(site.allows(origin) for site in settings.sites.values()),
         lambda scope: chat_origin(settings, scope),
     )
+    return RequestIds(gate)
 
 
 def broker_of(settings: Settings) -> Broker:

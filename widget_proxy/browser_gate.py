@@ -15,7 +15,7 @@ PREFLIGHT_SECONDS = 7200
 
 _METHODS = "GET, POST"
 _HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
-_EXPOSED = "Retry-After"
+_EXPOSED = "Retry-After, X-Request-Id"
 
 
 class BrowserGate:

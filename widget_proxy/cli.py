@@ -49,7 +49,7 @@ def serve(
     if log_level is not None:
         os.environ["WIDGET_PROXY_SERVER__LOG_LEVEL"] = log_level
     settings = _settings(None)
-    log_to_stderr(settings.server.log_level)
+    log_to_stderr(settings.server.log_level, settings.server.log_format)
     run_server(settings, host or settings.server.host, settings.server.port if port is None else port)
 
 

@@ -69,7 +69,7 @@ def listen(config: uvicorn.Config) -> socket.socket:
 def application() -> ASGIApp:
     """The application of one process, from its environment."""
     settings = load_settings(os.environ)
-    log_to_stderr(settings.server.log_level)
+    log_to_stderr(settings.server.log_level, settings.server.log_format)
     return create_app(settings)
 
 

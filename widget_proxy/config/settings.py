@@ -38,6 +38,9 @@ class ServerSettings(Section):
         8.0, gt=0, le=60, description="How long running requests may take to end after SIGTERM."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["console", "json"] = Field(
+        "console", description="`console`, for people, or `json`, an object a line, for programs."
+    )
     workers: int = Field(1, ge=1, le=64, description="Processes that serve. More than one need Redis.")
     streams: int = Field(
         10_000,
