@@ -22,6 +22,7 @@ from widget_proxy.files import Files
 from widget_proxy.handles import Handles
 from widget_proxy.hub import Hub
 from widget_proxy.messages import Event, Message, message_event
+from widget_proxy.openapi import openapi_routes
 from widget_proxy.own_origin import chat_origin
 from widget_proxy.pages import Pages
 from widget_proxy.problems import (
@@ -92,7 +93,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 raise
 
     app = Starlette(
-        routes=[*api.routes(), *files.routes(), *pages.routes(), *widget_routes()],
+        routes=[*api.routes(), *files.routes(), *pages.routes(), *openapi_routes(), *widget_routes()],
         exception_handlers={
             Problem: handle_problem,
             HTTPException: handle_http_exception,
