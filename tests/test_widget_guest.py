@@ -1,12 +1,16 @@
 """A good guest: whatever else is on the page, and however the script came there, neither disturbs the other."""
 
 import base64
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.website import Website
+
+ROOT = Path(__file__).parent.parent
 
 HOSTILE = """<style>
     * { margin: 9px !important; padding: 9px !important; border: 3px solid red !important; box-sizing: content-box !important;
@@ -192,7 +196,9 @@ def test_under_a_strict_policy_files_and_full_screen_work_too(website: Website) 
     proxy = website.stage.proxy.url
     website.page.add_init_script("""window.violations = [];
         addEventListener("securitypolicyviolation", event => violations.push(event.violatedDirective));""")
-    policy = f"default-src 'none'; script-src {proxy}; connect-src {proxy}; require-trusted-types-for 'script'; trusted-types 'none'"
+    documented = re.search(r"```\n(.*?)\n```", (ROOT / "docs/csp.md").read_text())
+    assert documented is not None
+    policy = documented[1].replace("https://chat.example.com", proxy)
     html = f"<!doctype html><title>Lamps</title><body>{website.tag(site='other', sound='on', feedback='on')}"
     website.stage.workshop.pages["/strict"] = ({"Content-Security-Policy": policy}, html)
     website.page.goto(f"{website.stage.workshop.url}/strict")
@@ -209,6 +215,19 @@ def test_under_a_strict_policy_files_and_full_screen_work_too(website: Website) 
     assert [one for one in website.page.evaluate("violations") if one != "img-src"] == [], (
         "the favicon is Chromium's own"
     )
+
+
+@pytest.mark.parametrize(
+    "scripts", ["'nonce-bm9uY2U=' 'strict-dynamic'", "PROXY/widget.js PROXY/widget/"], ids=["a nonce", "paths"]
+)
+def test_a_policy_can_trust_by_nonce_or_by_path(scripts: str, website: Website) -> None:
+    proxy = website.stage.proxy.url
+    policy = f"default-src 'none'; script-src {scripts.replace('PROXY', proxy)}; connect-src {proxy}"
+    html = f"<!doctype html><title>Lamps</title><body>{website.tag().replace('<script', '<script nonce=bm9uY2U=')}"
+    website.stage.workshop.pages["/trusting"] = ({"Content-Security-Policy": policy}, html)
+    website.page.goto(f"{website.stage.workshop.url}/trusting")
+    website.open_chat()
+    website.ask()
 
 
 @pytest.mark.parametrize("missing", ["script-src", "connect-src"])

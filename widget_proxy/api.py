@@ -43,7 +43,7 @@ DRAIN_SHARE = 0.8
 FIRST_READING_SECONDS = 10.0
 """How long the transcript waits for upstream's history where it has not been read yet."""
 
-_NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Api:
@@ -75,7 +75,7 @@ class Api:
         """What the widget needs to know of a site. No secret, no chatbot id."""
         content = json.dumps(about(self._site(request)), ensure_ascii=False, separators=(",", ":")).encode()
         etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
-        headers = {"Cache-Control": "public, max-age=60", "ETag": etag, "X-Content-Type-Options": "nosniff"}
+        headers = {"Cache-Control": "public, max-age=60", "ETag": etag}
         if etag in request.headers.get("If-None-Match", ""):
             return Response(status_code=304, headers=headers)
         return Response(content, headers=headers, media_type="application/json")

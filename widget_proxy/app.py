@@ -34,6 +34,7 @@ from widget_proxy.problems import (
 )
 from widget_proxy.render import render
 from widget_proxy.request_ids import RequestIds
+from widget_proxy.response_headers import ResponseHeaders
 from widget_proxy.stream import Streams
 from widget_proxy.upstream import UpstreamClient
 
@@ -107,7 +108,7 @@ def create_app(settings: Settings) -> ASGIApp:
         lambda origin: any(site.allows(origin) for site in settings.sites.values()),
         lambda scope: chat_origin(settings, scope),
     )
-    return RequestIds(gate)
+    return RequestIds(ResponseHeaders(gate))
 
 
 def broker_of(settings: Settings) -> Broker:

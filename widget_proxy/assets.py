@@ -65,7 +65,6 @@ class Asset:
             # Modules of another origin need CORS, and pages with COEP need CORP. Nothing in the files is private.
             "Access-Control-Allow-Origin": "*",
             "Cross-Origin-Resource-Policy": "cross-origin",
-            "X-Content-Type-Options": "nosniff",
         }
         if self.etag in request.headers.get("If-None-Match", ""):
             return Response(status_code=304, headers=headers)

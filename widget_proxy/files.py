@@ -26,7 +26,7 @@ TRY_AGAIN_SECONDS = 5
 DRAIN_SHARE = 0.5
 """Share of the time until the server exits in which a file may still arrive. A slow one takes longer in any case."""
 
-_NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Files:

@@ -21,9 +21,7 @@ from widget_proxy.problems import Problem
 _HEADERS = {
     "Cache-Control": "no-cache",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex",
 }
 
@@ -154,7 +152,7 @@ class Pages:
     ) -> Response:
         text = self._templates.get_template(template).render(version=__version__, **values)
         directives = "; ".join(f"{name} {value}" for name, value in (_POLICY | dict(policy or {})).items())
-        sent = _HEADERS | {"Content-Security-Policy": directives, "Referrer-Policy": "no-referrer"}
+        sent = _HEADERS | {"Content-Security-Policy": directives}
         return HTMLResponse(text, status, {**sent, **(headers or {})})
 
 

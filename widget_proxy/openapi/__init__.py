@@ -22,7 +22,6 @@ def openapi_routes() -> list[Route]:
         "Access-Control-Allow-Origin": "*",
         "Cache-Control": "public, max-age=300",
         "Cross-Origin-Resource-Policy": "cross-origin",
-        "X-Content-Type-Options": "nosniff",
     }
 
     async def openapi(_: Request) -> Response:
