@@ -35,11 +35,26 @@ def test_the_readmes_tag_is_the_one_that_works() -> None:
     assert tag.replace("default", "shop") in shop, "as the example shop has it, which the browser tests open"
 
 
+def rows_with_tests(document: str, name: int) -> list[tuple[str, list[str]]]:
+    """Each row of the document's tables whose last column is of tests: the cell that names it, and the tests."""
+    found, within = [], False
+    for line in (ROOT / document).read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if not cells:
+            within = False
+        elif cells[-1] == "tests":
+            within = True
+        elif within and not line.startswith("|---"):
+            found.append((cells[name], re.findall(r"`(test_\w+\.py::test_\w+)`", cells[-1])))
+    return found
+
+
 def faults() -> list[tuple[str, list[str]]]:
-    """Each row of the table of faults, and the tests it names."""
-    rows = [line for line in (ROOT / "docs/faults.md").read_text().splitlines() if line.startswith("| ")]
-    cells = [line.split("|")[1:-1] for line in rows if not line.startswith("| fault ")]
-    return [(row[0].strip(), re.findall(r"`(test_\w+\.py::test_\w+)`", row[-1])) for row in cells]
+    return rows_with_tests("docs/faults.md", 0)
+
+
+def attacks() -> list[tuple[str, list[str]]]:
+    return rows_with_tests("docs/threat-model.md", 2)
 
 
 FAULTS = [
@@ -87,9 +102,13 @@ def test_every_fault_has_its_row() -> None:
     assert [name for name, _ in faults()] == FAULTS
 
 
-@pytest.mark.parametrize(("fault", "tests"), faults(), ids=[name for name, _ in faults()])
-def test_a_fault_is_tried_by_a_test_that_runs(fault: str, tests: list[str]) -> None:
-    assert tests, f"no test is named for: {fault}"
+def test_the_threat_model_is_more_than_a_few_rows() -> None:
+    assert len(attacks()) > 15
+
+
+@pytest.mark.parametrize(("row", "tests"), [*faults(), *attacks()], ids=[name for name, _ in [*faults(), *attacks()]])
+def test_a_fault_or_an_attack_is_tried_by_a_test_that_runs(row: str, tests: list[str]) -> None:
+    assert tests, f"no test is named for: {row}"
     for test in tests:
         file, _, name = test.partition("::")
         source = (ROOT / "tests" / file).read_text()
