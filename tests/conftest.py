@@ -1,6 +1,7 @@
 import os
 import shutil
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,24 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.browser import ARGUMENTS, Stage, Visitor, visiting
 from tests.servers import HOST, FakeUpstream, Proxy, Redis, running
 from tests.website import Website, on_website
+
+# What a test takes that uses these, in tests with a browser.
+WEIGHTS = {"firefox": 5, "browser": 1, "pair": 3, "supervised": 5, "own_proxy": 1}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Servers are compiled once, also where no bytecode is to lie beside the code: it is half of what a start takes."""
+    if config.pluginmanager.has_plugin("cacheprovider") and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(config.cache.mkdir("bytecode")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that take longest first, so that of several processes none has long to do when the others are done."""
+    weights: Counter[Path] = Counter()
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        weights[item.path] += next((weight for name, weight in WEIGHTS.items() if name in used), 0)
+    items.sort(key=lambda item: -weights[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +85,10 @@ def own_proxy(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
-    """The browser the tests drive."""
+    """The browser the tests drive: the small headless build of Chromium, where it is installed."""
     named = os.environ.get("CHROMIUM")
-    for candidate in (named, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
+    whole = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    for candidate in (named, "chromium-headless-shell", *whole):
         if candidate and (found := shutil.which(candidate)):
             return found
     raise RuntimeError("no Chromium found: install it, or set CHROMIUM to its path (scripts/test does it with apt)")
