@@ -12,7 +12,10 @@ from tests.browser import ARGUMENTS, Stage, Visitor, visiting
 from tests.servers import HOST, FakeUpstream, Proxy, Redis, running
 from tests.website import Website, on_website
 
-# What a test takes that uses these, in tests with a browser.
+HEADLESS_CHROMIUM = "chromium-headless-shell"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+# How long a test takes that uses one of these, roughly, against one with a browser.
 WEIGHTS = {"firefox": 5, "browser": 1, "pair": 3, "supervised": 5, "own_proxy": 1}
 
 
@@ -83,15 +86,24 @@ def own_proxy(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Proxy]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def chromium_path() -> str:
-    """The browser the tests drive: the small headless build of Chromium, where it is installed."""
-    named = os.environ.get("CHROMIUM")
-    whole = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    for candidate in (named, "chromium-headless-shell", *whole):
-        if candidate and (found := shutil.which(candidate)):
+def _first_of(*browsers: str | None) -> str:
+    for browser in browsers:
+        if browser and (found := shutil.which(browser)):
             return found
     raise RuntimeError("no Chromium found: install it, or set CHROMIUM to its path (scripts/test does it with apt)")
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The browser the tests drive: Chromium's headless build, where it is installed."""
+    return _first_of(os.environ.get("CHROMIUM"), HEADLESS_CHROMIUM, *CHROMIUM)
+
+
+@pytest.fixture(scope="session")
+def whole_chromium_path() -> str:
+    """For what the headless build has not: it keeps no page in the back/forward cache."""
+    named = os.environ.get("CHROMIUM", "")
+    return _first_of(None if Path(named).name == HEADLESS_CHROMIUM else named, *CHROMIUM)
 
 
 # Not the session's: while Playwright runs, no other event loop can run in its thread, and tests of other modules do.
