@@ -1,6 +1,7 @@
 import os
 import shutil
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,27 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.browser import ARGUMENTS, Stage, Visitor, visiting
 from tests.servers import HOST, FakeUpstream, Proxy, Redis, running
 from tests.website import Website, on_website
+
+HEADLESS_CHROMIUM = "chromium-headless-shell"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+# How long a test takes that uses one of these, roughly, against one with a browser.
+WEIGHTS = {"firefox": 5, "browser": 1, "pair": 3, "supervised": 5, "own_proxy": 1}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Servers are compiled once, also where no bytecode is to lie beside the code: it is half of what a start takes."""
+    if config.pluginmanager.has_plugin("cacheprovider") and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(config.cache.mkdir("bytecode")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that take longest first, so that of several processes none has long to do when the others are done."""
+    weights: Counter[Path] = Counter()
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        weights[item.path] += next((weight for name, weight in WEIGHTS.items() if name in used), 0)
+    items.sort(key=lambda item: -weights[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -64,14 +86,24 @@ def own_proxy(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Proxy]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def chromium_path() -> str:
-    """The browser the tests drive."""
-    named = os.environ.get("CHROMIUM")
-    for candidate in (named, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"):
-        if candidate and (found := shutil.which(candidate)):
+def _first_of(*browsers: str | None) -> str:
+    for browser in browsers:
+        if browser and (found := shutil.which(browser)):
             return found
     raise RuntimeError("no Chromium found: install it, or set CHROMIUM to its path (scripts/test does it with apt)")
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The browser the tests drive: Chromium's headless build, where it is installed."""
+    return _first_of(os.environ.get("CHROMIUM"), HEADLESS_CHROMIUM, *CHROMIUM)
+
+
+@pytest.fixture(scope="session")
+def whole_chromium_path() -> str:
+    """For what the headless build has not: it keeps no page in the back/forward cache."""
+    named = os.environ.get("CHROMIUM", "")
+    return _first_of(None if Path(named).name == HEADLESS_CHROMIUM else named, *CHROMIUM)
 
 
 # Not the session's: while Playwright runs, no other event loop can run in its thread, and tests of other modules do.

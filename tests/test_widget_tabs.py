@@ -295,12 +295,14 @@ def test_a_frozen_tab_gives_the_stream_to_another_and_catches_up(window: Window,
 
 
 def test_a_page_in_the_back_forward_cache_holds_nothing_and_comes_back_complete(
-    browser: Browser, chromium_path: str, stage: Stage
+    browser: Browser, whole_chromium_path: str, stage: Stage
 ) -> None:
     # Playwright switches this cache off: a browser of the test's own has it.
     with (
         browser.browser_type.launch(
-            executable_path=chromium_path, args=ARGUMENTS, ignore_default_args=["--disable-back-forward-cache"]
+            executable_path=whole_chromium_path,
+            args=ARGUMENTS,
+            ignore_default_args=["--disable-back-forward-cache"],
         ) as caching,
         opened(caching, stage) as window,
     ):
