@@ -93,7 +93,7 @@ class ClientAddress:
         await self._app(scope, receive, send)
 
     def _seen_past_proxies(self, scope: Scope) -> Scope:
-        peer = scope["client"][0] if scope.get("client") else None
+        peer = (scope["client"][0] if scope.get("client") else None) or None  # a Unix socket's has no name
         if peer is not None and not is_trusted(parse_address(peer), self._trusted):
             return scope
         lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]

@@ -27,7 +27,7 @@ from widget_proxy.problems import Problem
 
 logger = logging.getLogger(__name__)
 
-REDIS_SECONDS = 0.25
+REDIS_SECONDS = 0.5
 """Time for Redis to count. Without it there is another way, so nobody waits for long."""
 
 AWAY_SECONDS = 5.0
@@ -82,7 +82,10 @@ class _Limit:
         self._prefix = prefix
         at_once = max(1, math.ceil(rate.requests * AT_ONCE))
         self._quota = rate_limiter.per_duration(
-            timedelta(seconds=rate.seconds), max(1, rate.requests - at_once), burst=at_once
+            # It counts whole seconds; a thousand times as many in a thousand times as long is the same.
+            timedelta(seconds=round(1000 * rate.seconds)),
+            1000 * max(1, rate.requests - at_once),
+            burst=at_once,
         )
 
     def on(self, store: MemoryStore | RedisStore) -> Throttled:
@@ -96,15 +99,22 @@ class _Limit:
 
 
 class Rates:
-    """All rates. Open it with `async with`. `clock` says when Redis is looked for again."""
+    """All rates. Open it with `async with`. `clock` says when Redis is looked for again; it has `redis_seconds` to
+    count."""
 
     def __init__(
-        self, settings: RatesSettings, redis: RedisSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: RatesSettings,
+        redis: RedisSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        redis_seconds: float = REDIS_SECONDS,
     ) -> None:
         self._clock = clock
+        self._redis_seconds = redis_seconds
         self._away_until = 0.0
         memory = MemoryStore(options={"MAX_SIZE": NAMES})
-        self._redis = None if redis.url is None else _redis_store(redis.url.get_secret_value())
+        self._redis = None if redis.url is None else _redis_store(redis.url.get_secret_value(), redis_seconds)
         limits = [
             _Limit(name.replace("_", "-"), getattr(settings, name), redis.prefix)
             for name in RatesSettings.model_fields
@@ -118,7 +128,7 @@ class Rates:
 
     async def __aexit__(self, *exception: object) -> None:
         if self._redis is not None:
-            await _client_of(self._redis).aclose()
+            await _client_of(self._redis).aclose(close_connection_pool=True)
 
     async def spend(self, what: What, request: Request, site: str, session: str | None = None) -> None:
         """One of `what` is about to be done. Raises `TooManyRequests` where that is over a rate."""
@@ -135,13 +145,13 @@ class Rates:
     async def _count(self, policy: str, name: str) -> tuple[bool, float]:
         if self._shared and self._clock() >= self._away_until:
             try:
-                async with asyncio.timeout(REDIS_SECONDS):
+                async with asyncio.timeout(self._redis_seconds):
                     result = await self._shared[policy].limit(name)
             except (StoreUnavailableError, OSError, TimeoutError) as error:
                 if self._clock() >= self._away_until:
                     logger.warning(
                         "Redis does not count (%s); rates hold for this process alone until it does",
-                        type(error.__cause__ or error).__name__,
+                        type(error if isinstance(error, TimeoutError) else error.__cause__ or error).__name__,
                     )
                 self._away_until = self._clock() + AWAY_SECONDS
             else:
@@ -150,13 +160,13 @@ class Rates:
         return result.limited, result.state.retry_after
 
 
-def _redis_store(url: str) -> RedisStore:
+def _redis_store(url: str, seconds: float) -> RedisStore:
     """On connections of its own: the broker waits for Redis for longer than anybody waits here."""
     connections = {
         "max_connections": REDIS_CONNECTIONS,
-        "timeout": REDIS_SECONDS,
-        "socket_timeout": REDIS_SECONDS,
-        "socket_connect_timeout": REDIS_SECONDS,
+        "timeout": seconds,
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
     }
     options = {
         "CONNECTION_POOL_CLASS": "redis.asyncio.BlockingConnectionPool",
