@@ -10,6 +10,8 @@ from typing import Literal
 
 import structlog
 
+from widget_proxy.sparing import Sparing
+
 # These write whole addresses, which have upstream's session ids in them, every chunk of every stream, or every line
 # of every message.
 NOISY = ("httpx", "httpcore", "aiohttp", "sse_starlette", "asyncio", "redis", "markdown_it")
@@ -25,6 +27,7 @@ def log_to_stderr(level: str, log_format: LogFormat = "console") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(log_format))
     root = logging.getLogger()
+    handler.addFilter(Sparing())
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for noisy in NOISY:
