@@ -80,6 +80,14 @@ def said_until_closed(connection: socket.socket) -> bytes:
     return said
 
 
+def answer_of(connection: socket.socket) -> bytes:
+    """One answer that is a JSON object, head and body."""
+    said = b""
+    while not said.endswith(b"}"):
+        said += connection.recv(65_536)
+    return said
+
+
 def status_of(said: bytes) -> int:
     return int(said.split(b" ", 2)[1])
 
@@ -149,7 +157,7 @@ def test_bytes_between_two_requests_do_not_hold_a_connection(bounded: Proxy, dri
     with closing(connected(bounded)) as connection:
         length = b"Content-Length: 100000\r\n" if dripped == b"x" else b""
         connection.sendall(HEAD + length + b"\r\n")
-        assert status_of(connection.recv(65_536)) == 200
+        assert status_of(answer_of(connection)) == 200
         assert drip(connection, dripped, 0.1) > 5, "not at once either"
     assert converse(bounded) == "complete"
 
@@ -190,10 +198,7 @@ def test_what_browsers_and_proxies_send_fits(bounded: Proxy) -> None:
         for _ in range(3):  # each head is counted by itself
             for at in range(0, len(request), 1500):
                 connection.sendall(request[at : at + 1500])
-            said = b""
-            while not said.endswith(b"}"):
-                said += connection.recv(65_536)
-            assert status_of(said) == 200
+            assert status_of(answer_of(connection)) == 200
 
 
 def test_what_is_no_request_is_refused_and_a_flood_of_it_is_a_few_lines_of_log(bounded: Proxy) -> None:
