@@ -14,10 +14,14 @@ from typing import Any, Self
 
 import httpx2
 
+from widget_proxy.config import RatesSettings
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 
 HOST = "127.0.0.1"
 START_SECONDS = 20.0
+
+# All visitors of a test have one address, and hundreds of tests one proxy.
+NO_RATES = {f"WIDGET_PROXY_RATES__{name.upper()}": "1000000/1s" for name in RatesSettings.model_fields}
 
 # Marker values: recognisable in any byte they should not be in.
 EMBED_KEY = "marker-embed-key-7f3a9c51"
@@ -205,7 +209,7 @@ class Proxy(Server):
     def __init__(self, upstream_url: str, log: Path, **overrides: str) -> None:
         port = free_port()
         sites = {"SHOP": SHOP_ORIGIN, "OTHER": "http://other.localhost:8083"}
-        environment = {
+        environment = NO_RATES | {
             "WIDGET_PROXY_SECRET_KEY": SECRET_KEY,
             "WIDGET_PROXY_UPSTREAM_URL": upstream_url,
             # Windows of a test are short: the rule is tested with its real number in `test_hub`.

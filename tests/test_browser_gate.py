@@ -35,7 +35,9 @@ def test_an_allowed_origin_is_named_exactly(client: TestClient) -> None:
     response = client.get("/v1/hello", headers={"Origin": ORIGIN})
     assert allowed(response) == ORIGIN
     assert response.headers["Vary"] == "Accept, Origin"
-    assert response.headers["Access-Control-Expose-Headers"] == "Retry-After, X-Request-Id"
+    assert (
+        response.headers["Access-Control-Expose-Headers"] == "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+    )
 
 
 def test_a_crash_carries_cors_too_and_none_of_its_words(client: TestClient) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from widget_proxy.log import LogFormat, log_to_stderr, shortened
+from widget_proxy.log import LogFormat, log_to_stderr
 
 logger = logging.getLogger("widget_proxy.somewhere")
 
@@ -92,16 +92,3 @@ def test_libraries_that_write_addresses_are_quiet(name: str, capsys: pytest.Capt
     log_to_stderr("debug")
     logging.getLogger(name).info("GET https://upstream.example.com/api/chat/id/poll/")
     assert lines(capsys) == []
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("192.0.2.7", "192.0.2.0/24"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"),
-        ("", "?"),
-        ("visitor.example.com", "?"),
-    ],
-)
-def test_of_an_address_only_the_network_is_shown(address: str, shown: str) -> None:
-    assert shortened(address) == shown

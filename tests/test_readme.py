@@ -13,6 +13,7 @@ from widget_proxy.config import (
     Look,
     PacingSettings,
     PagesSettings,
+    RatesSettings,
     RedisSettings,
     ServerSettings,
     Settings,
@@ -28,6 +29,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("server.", ServerSettings),
     ("upstream.", UpstreamSettings),
     ("pacing.", PacingSettings),
+    ("rates.", RatesSettings),
     ("redis.", RedisSettings),
     ("pages.", PagesSettings),
     ("sites.<name>.", Site),
@@ -56,7 +58,7 @@ def _shown(value: object) -> str:
         return f"{value:g}"
     if isinstance(value, bool):
         return str(value).lower()  # as TOML has it
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def test_the_configuration_table_is_the_codes() -> None:

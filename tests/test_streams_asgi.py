@@ -71,9 +71,21 @@ class Reader:
 
 @asynccontextmanager
 async def streams_of(
-    w: World, most: int = 100, most_per_session: int = 20, chance: Callable[[], float] = lambda: 0.5
+    w: World,
+    most: int = 100,
+    most_per_session: int = 20,
+    most_per_address: int = 100,
+    chance: Callable[[], float] = lambda: 0.5,
 ) -> AsyncIterator[tuple[Streams, anyio.abc.TaskGroup]]:
-    streams = Streams(w.hub, w.broker, heartbeat=15.0, most=most, most_per_session=most_per_session, chance=chance)
+    streams = Streams(
+        w.hub,
+        w.broker,
+        heartbeat=15.0,
+        most=most,
+        most_per_session=most_per_session,
+        most_per_address=most_per_address,
+        chance=chance,
+    )
     async with anyio.create_task_group() as group:
         group.start_soon(streams.run)
         await anyio.sleep(0.01)

@@ -24,6 +24,7 @@ from widget_proxy.messages import format_moment
 from widget_proxy.own_origin import chat_origin
 from widget_proxy.page_context import PageContextError, check_page_context, check_session_data, page_address
 from widget_proxy.problems import Problem, from_upstream, unavailable
+from widget_proxy.rates import Rates
 from widget_proxy.stream import Streams, is_ready, to_replay
 from widget_proxy.upstream import UpstreamError
 
@@ -50,7 +51,14 @@ class Api:
     """The endpoints of `v1`."""
 
     def __init__(
-        self, settings: Settings, handles: Handles, hub: Hub, broker: Broker, streams: Streams, drain: Drain
+        self,
+        settings: Settings,
+        handles: Handles,
+        hub: Hub,
+        broker: Broker,
+        streams: Streams,
+        drain: Drain,
+        rates: Rates,
     ) -> None:
         self._settings = settings
         self._handles = handles
@@ -58,6 +66,7 @@ class Api:
         self._broker = broker
         self._streams = streams
         self._drain = drain
+        self._rates = rates
         # A send waits for its turn, then for upstream; after that whoever sent it is gone.
         self._send_seconds = settings.upstream.send_seconds + SEND_PATIENCE + 2.0
 
@@ -93,6 +102,7 @@ class Api:
         except PageContextError as error:
             raise Problem(error.code, str(error)) from None
         participant = body.participant
+        await self._rates.spend("starts", request, site.slug)
         started = None
         with self._drain.within(DRAIN_SHARE):
             try:
@@ -145,12 +155,12 @@ class Api:
         context = self._message_context(body, site, session)
         key = request.headers.get("Idempotency-Key")
         if key is None:
-            return JSONResponse(await self._send(session, message, context, files), 202, _NO_STORE)
+            return JSONResponse(await self._send(request, session, message, context, files), 202, _NO_STORE)
         if _IDEMPOTENCY_KEY.fullmatch(key) is None:
             raise Problem("bad_request", "Idempotency-Key has 1 to 200 printable ASCII characters, such as a UUID.")
         # Without the page context: who tries again may have walked on to another page.
         fingerprint = hashlib.sha256(json.dumps([message, files]).encode()).hexdigest()
-        return await self._send_once(session, message, context, files, key, fingerprint)
+        return await self._send_once(request, session, message, context, files, key, fingerprint)
 
     async def transcript(self, request: Request) -> Response:
         """The messages so far, for clients without a stream."""
@@ -159,6 +169,7 @@ class Api:
         asked = first_value(request.query_params, "limit") or str(TRANSCRIPT_PAGE)
         if not (asked.isascii() and asked.isdigit() and 1 <= int(asked[:9]) <= LONGEST_TRANSCRIPT_PAGE):
             raise Problem("bad_request", f"limit is a number from 1 to {LONGEST_TRANSCRIPT_PAGE}.")
+        await self._rates.spend("streams", request, session.site, session.key)
         async with self._hub.watch(session):
             async with self._broker.subscribe(session.key, after) as subscription:
                 if not await is_ready(self._broker, session, subscription.backlog):
@@ -187,12 +198,16 @@ class Api:
         if len(refs) > MOST_TASKS:
             raise Problem("bad_request", f"At most {MOST_TASKS} answers can be awaited at once.")
         tasks = [self._task(session, ref) for ref in dict.fromkeys(refs)]
-        return self._streams.session(session, self._cursor(request.headers.get("Last-Event-ID")), tasks)
+        cursor = self._cursor(request.headers.get("Last-Event-ID"))
+        await self._rates.spend("streams", request, session.site, session.key)
+        return self._streams.session(session, cursor, tasks)
 
     async def task_events(self, request: Request) -> Response:
         """The stream of one answer."""
         session = self.session_of(request)
-        return self._streams.task(session, self._task(session, request.path_params["task"]))
+        task = self._task(session, request.path_params["task"])
+        await self._rates.spend("streams", request, session.site, session.key)
+        return self._streams.task(session, task)
 
     # What was asked for, opened and checked
 
@@ -254,8 +269,14 @@ class Api:
     # Sending
 
     async def _send(
-        self, session: ChatSession, message: str, context: Mapping[str, Any] | None, files: Sequence[int]
+        self,
+        request: Request,
+        session: ChatSession,
+        message: str,
+        context: Mapping[str, Any] | None,
+        files: Sequence[int],
     ) -> dict[str, Any]:
+        await self._rates.spend("messages", request, session.site, session.key)
         with self._drain.within(DRAIN_SHARE):
             try:
                 task = await self._hub.send(session, message, context=context, attachment_ids=files)
@@ -266,6 +287,7 @@ class Api:
 
     async def _send_once(
         self,
+        request: Request,
         session: ChatSession,
         message: str,
         context: Mapping[str, Any] | None,
@@ -288,7 +310,7 @@ class Api:
         settled = {"problem": unknown.body()}
         release = False
         try:
-            answer = await self._send(session, message, context, files)
+            answer = await self._send(request, session, message, context, files)
             settled = {"answer": answer}
         except Problem as problem:
             release = problem.extra.get("fate") != "unknown"

@@ -9,13 +9,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from widget_proxy.api import Api
 from widget_proxy.assets import widget_routes
+from widget_proxy.audit import Audit
 from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.broker.memory import MemoryBroker
 from widget_proxy.browser_gate import BrowserGate
+from widget_proxy.client_address import ClientAddress
 from widget_proxy.config import Settings, Site
 from widget_proxy.drain import Drain
 from widget_proxy.files import Files
@@ -32,6 +36,7 @@ from widget_proxy.problems import (
     handle_http_exception,
     handle_problem,
 )
+from widget_proxy.rates import Rates
 from widget_proxy.render import render
 from widget_proxy.request_ids import RequestIds
 from widget_proxy.response_headers import ResponseHeaders
@@ -68,10 +73,13 @@ def create_app(settings: Settings) -> ASGIApp:
         heartbeat=settings.server.heartbeat_seconds,
         most=min(settings.server.streams, _room_for_streams()),
         most_per_session=settings.server.streams_per_session,
+        most_per_address=settings.server.streams_per_address,
     )
     drain = Drain(settings.server.drain_seconds)
-    api = Api(settings, handles, hub, broker, streams, drain)
-    files = Files(settings, handles, hub, drain, api.session_of)
+    rates = Rates(settings.rates, settings.redis)
+    audit = Audit(settings.sites.keys())
+    api = Api(settings, handles, hub, broker, streams, drain, rates)
+    files = Files(settings, handles, hub, drain, rates, api.session_of)
     pages = Pages(settings)
 
     @asynccontextmanager
@@ -80,6 +88,7 @@ def create_app(settings: Settings) -> ASGIApp:
             for client in clients.values():
                 await stack.enter_async_context(client)
             await stack.enter_async_context(broker)
+            await stack.enter_async_context(rates)
             await stack.enter_async_context(hub)
             try:
                 async with anyio.create_task_group() as group:
@@ -93,10 +102,15 @@ def create_app(settings: Settings) -> ASGIApp:
                 signal.raise_signal(signal.SIGTERM)
                 raise
 
+    async def refuse(request: Request, error: Exception) -> Response:
+        if isinstance(error, Problem):
+            audit.refused(request.scope, error)
+        return await handle_problem(request, error)
+
     app = Starlette(
         routes=[*api.routes(), *files.routes(), *pages.routes(), *openapi_routes(), *widget_routes()],
         exception_handlers={
-            Problem: handle_problem,
+            Problem: refuse,
             HTTPException: handle_http_exception,
             BrokerUnavailable: handle_broker_unavailable,
             Exception: handle_crash,
@@ -107,8 +121,10 @@ def create_app(settings: Settings) -> ASGIApp:
         app,
         lambda origin: any(site.allows(origin) for site in settings.sites.values()),
         lambda scope: chat_origin(settings, scope),
+        audit.refused,
     )
-    return RequestIds(ResponseHeaders(gate))
+    # Outermost: whoever speaks of the client or the scheme speaks of the browser's.
+    return ClientAddress(RequestIds(ResponseHeaders(gate)), settings.server.trusted_proxies)
 
 
 def broker_of(settings: Settings) -> Broker:

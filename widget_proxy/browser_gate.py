@@ -15,21 +15,24 @@ PREFLIGHT_SECONDS = 7200
 
 _METHODS = "GET, POST"
 _HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
-_EXPOSED = "Retry-After, X-Request-Id"
+_EXPOSED = "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 
 
 class BrowserGate:
-    """ASGI middleware around the whole application, so that no error handler is outside of it."""
+    """ASGI middleware around the whole application, so that no error handler is outside of it. `refused` hears of
+    each request that is not let in."""
 
     def __init__(
         self,
         app: ASGIApp,
         allows: Callable[[str], bool],
         own_origin: Callable[[Scope], str | None] = lambda scope: None,
+        refused: Callable[[Scope, Problem], None] = lambda scope, problem: None,
     ) -> None:
         self._app = app
         self._allows = allows
         self._own_origin = own_origin
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
@@ -47,6 +50,7 @@ class BrowserGate:
                 else "This page's origin is not in the list of allowed origins."
             )
             refusal = Problem("origin_not_allowed", detail, headers={"Vary": "Origin"})
+            self._refused(scope, refusal)
             await refusal.response()(scope, receive, send)
             return
         names = {name for name, _ in scope["headers"]}

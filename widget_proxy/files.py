@@ -16,6 +16,7 @@ from widget_proxy.form_file import open_form_file
 from widget_proxy.handles import ChatSession, HandleExpired, HandleInvalid, Handles, UploadedRef
 from widget_proxy.hub import Hub
 from widget_proxy.problems import Problem, from_upstream
+from widget_proxy.rates import Rates
 from widget_proxy.upstream import Upload, UpstreamError
 
 MOST_OF_A_SESSION = 3
@@ -38,12 +39,14 @@ class Files:
         handles: Handles,
         hub: Hub,
         drain: Drain,
+        rates: Rates,
         session_of: Callable[[Request], ChatSession],
     ) -> None:
         self._settings = settings
         self._handles = handles
         self._hub = hub
         self._drain = drain
+        self._rates = rates
         self._session_of = session_of
         # Each holds a connection to upstream for as long as its sender takes; messages need some, too.
         self._most = max(1, min(settings.server.uploads, settings.upstream.connections // 2))
@@ -75,6 +78,7 @@ class Files:
             raise Problem("file_type_not_supported", f"Files of this type are not accepted, only {accepted}.")
         if await file.is_empty():
             raise Problem("attachment_invalid", "The file is empty.")
+        await self._rates.spend("uploads", request, site.slug, session.key)
         upload = Upload(name, content_type_of(name), file, file.at_most)
         try:
             stored = await self._hub.upload(session, upload)

@@ -1,14 +1,16 @@
 """What is logged, and where to: the standard error stream, a line each, for people or for programs.
 
-Nobody's messages, no keys, tokens or handles, and of an address of a visitor only the network (`shortened`).
+Nobody's messages, no keys, tokens or handles, and of an address of a visitor only the network
+(`client_address.shortened`).
 """
 
-import ipaddress
 import logging
 import sys
 from typing import Literal
 
 import structlog
+
+from widget_proxy.sparing import Sparing
 
 # These write whole addresses, which have upstream's session ids in them, every chunk of every stream, or every line
 # of every message.
@@ -25,20 +27,11 @@ def log_to_stderr(level: str, log_format: LogFormat = "console") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(log_format))
     root = logging.getLogger()
+    handler.addFilter(Sparing())
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-def shortened(address: str) -> str:
-    """A visitor's address without what tells one visitor from their neighbours: `192.0.2.7` is `192.0.2.0/24`, of
-    IPv6 the first 48 bits. What is no address is `?`."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return "?"
-    return str(ipaddress.ip_network((parsed, 24 if parsed.version == 4 else 48), strict=False))
 
 
 def _formatter(log_format: LogFormat) -> logging.Formatter:

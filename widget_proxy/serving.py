@@ -11,6 +11,7 @@ from uvicorn.supervisors import Multiprocess
 
 from widget_proxy.app import create_app
 from widget_proxy.config import Settings, load_settings
+from widget_proxy.connections import BoundedProtocol, Connections
 from widget_proxy.log import log_to_stderr
 
 VANISHED_SECONDS = 30
@@ -25,6 +26,9 @@ uvicorn's five it would be killed again and again."""
 class _Config(uvicorn.Config):
     """uvicorn's, by another name: a worker unpickles it first, and so imports this module, and with it what listens
     for the signal to exit, before it makes its server. After that it would come too late."""
+
+    connections: Connections
+    """What `BoundedProtocol` counts by; each process has its own."""
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
@@ -43,18 +47,26 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 def config_of(settings: Settings, host: str, port: int) -> uvicorn.Config:
     """How uvicorn is to run."""
-    return _Config(
+    server = settings.server
+    config = _Config(
         "widget_proxy.serving:application",
         factory=True,
         workers=settings.server.workers,
         host=host,
         port=port,
         log_config=None,
+        http=BoundedProtocol,
+        ws="none",  # there are none; it would take connections out of the bounds
+        proxy_headers=False,  # `client_address` reads them
         access_log=False,  # its lines would have task references in them
         server_header=False,
         timeout_worker_healthcheck=WORKER_SECONDS,
         timeout_graceful_shutdown=int(settings.server.drain_seconds),
     )
+    config.connections = Connections(
+        server.connections_per_address, server.head_seconds, server.head_bytes, server.trusted_proxies
+    )
+    return config
 
 
 def listen(config: uvicorn.Config) -> socket.socket:

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from widget_proxy.broker import KEPT_EVENTS, Broker, BrokerUnavailable, Entry, Subscription
+from widget_proxy.client_address import visitor_of
 from widget_proxy.drain import until_exit
 from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.hub import Hub
@@ -96,6 +97,7 @@ class Streams:
         heartbeat: float,
         most: int,
         most_per_session: int,
+        most_per_address: int,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.hub = hub
@@ -104,11 +106,13 @@ class Streams:
         self._heartbeat = heartbeat
         self._most = most
         self._most_per_session = most_per_session
+        self._most_per_address = most_per_address
         self._chance = chance
         self._open: dict[EventStream, set[EventStream]] = {}  # to the part it has its heartbeats with
         self._parts: list[set[EventStream]] = [set() for _ in range(BEATS)]
         self._opened = count()
         self._per_session: Counter[str] = Counter()
+        self._per_address: Counter[str | None] = Counter()
         self._writers: StreamWriters | None = None
 
     def session(self, session: ChatSession, cursor: str | None, tasks: Sequence[AwaitedTask]) -> "EventStream":
@@ -144,9 +148,12 @@ class Streams:
             raise Problem("unavailable", "There are too many visitors just now.", headers=self._try_again())
         if self._per_session[key] >= self._most_per_session:
             raise Problem("too_many_requests", "This conversation is open too many times.", headers=self._try_again())
+        if stream.visitor is not None and self._per_address[stream.visitor] >= self._most_per_address:
+            raise Problem("too_many_requests", "Too much is open from your network.", headers=self._try_again())
         part = self._open[stream] = self._parts[next(self._opened) % BEATS]
         part.add(stream)
         self._per_session[key] += 1
+        self._per_address[stream.visitor] += 1
 
     def leave(self, stream: "EventStream") -> None:
         """Undoes `enter`."""
@@ -155,6 +162,9 @@ class Streams:
         self._per_session[key] -= 1
         if not self._per_session[key]:
             del self._per_session[key]
+        self._per_address[stream.visitor] -= 1
+        if not self._per_address[stream.visitor]:
+            del self._per_address[stream.visitor]
 
     def write(self, writer: Writer) -> None:
         """Run a stream's writer."""
@@ -184,6 +194,7 @@ class EventStream(Response):
     ) -> None:
         # Not the base's: it would keep a body, and headers of each stream's own.
         self.session = session
+        self.visitor: str | None = None
         self._streams = streams
         self._cursor = cursor
         self._tasks = tasks
@@ -200,6 +211,7 @@ class EventStream(Response):
             await send(start)
             await send({"type": "http.response.body", "body": b""})
             return
+        self.visitor = visitor_of(scope["client"][0] if scope.get("client") else None)
         self._streams.enter(self)
         try:
             async with self._streams.broker.subscribe(self.session.key, self._cursor) as subscription:

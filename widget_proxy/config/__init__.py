@@ -1,8 +1,9 @@
-"""Sites and settings: what they are (`settings`, `site`, and the `values` both are made of), where they come from
-(`sources`), who may embed (`origins`), whose images are shown (`hosts`)."""
+"""Sites and settings: what they are (`settings`, `rates`, `site`, and the `values` they are made of), where they
+come from (`sources`), who may embed (`origins`), whose images are shown (`hosts`)."""
 
 from widget_proxy.config.hosts import HostPattern
 from widget_proxy.config.origins import OriginPattern
+from widget_proxy.config.rates import RatesSettings
 from widget_proxy.config.settings import (
     PacingSettings,
     PagesSettings,
@@ -28,6 +29,7 @@ __all__ = [
     "PacingSettings",
     "PagesSettings",
     "Problem",
+    "RatesSettings",
     "RedisSettings",
     "ServerSettings",
     "Settings",

@@ -1,14 +1,16 @@
 """What can be set, with its default and its meaning. The table in the README is made from these fields."""
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from widget_proxy.config.origins import is_loopback
+from widget_proxy.config.rates import RatesSettings
 from widget_proxy.config.site import Site
-from widget_proxy.config.values import PublicUrl, RequestBudget, Section, UpstreamUrl, mistake, one_or_many
+from widget_proxy.config.values import Networks, PublicUrl, RequestBudget, Section, UpstreamUrl, mistake, one_or_many
 from widget_proxy.pacing import Budget
 
 SITE_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -50,6 +52,30 @@ class ServerSettings(Section):
     )
     streams_per_session: int = Field(
         20, ge=1, le=10_000, description="Streams open at once on one session, a process."
+    )
+    streams_per_address: int = Field(
+        500,
+        ge=1,
+        le=1_000_000,
+        description="Streams open at once from one client address, or one /64 of IPv6, a process.",
+    )
+    connections_per_address: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Connections open at once from one client address, a process. Those of `trusted_proxies` are not "
+        "counted.",
+    )
+    trusted_proxies: Networks = Field(
+        (ip_network("127.0.0.1"), ip_network("::1")),
+        description="Addresses and networks of the proxies in front, such as `10.0.0.0/24`. Only of them are "
+        "`X-Forwarded-For` and `X-Forwarded-Proto` believed.",
+    )
+    head_seconds: float = Field(
+        10.0, gt=0, le=120, description="Whole time the head of a request may take to arrive, in seconds."
+    )
+    head_bytes: int = Field(
+        32_768, ge=4096, le=1_048_576, description="Largest head of a request, its address and header lines."
     )
     uploads: int = Field(
         20,
@@ -150,6 +176,7 @@ class Settings(Section):
     server: ServerSettings = ServerSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     pacing: PacingSettings = PacingSettings()
+    rates: RatesSettings = RatesSettings()
     redis: RedisSettings = RedisSettings()
     pages: PagesSettings = PagesSettings()
     sites: dict[str, Site] = Field(min_length=1)

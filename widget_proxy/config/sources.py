@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from widget_proxy.config.rates import RatesSettings
 from widget_proxy.config.settings import (
     SITE_SLUG,
     PacingSettings,
@@ -50,11 +51,20 @@ CONFIG_VARIABLE = "WIDGET_PROXY_CONFIG"
 
 _SECRETS = {"secret_key", "embed_key"}
 _SECRET_FILE_LIMIT = 65_536
-_LISTS = {"allowed_origins", "image_hosts", "welcome_messages", "starter_questions", "languages", "file_extensions"}
+_LISTS = {
+    "allowed_origins",
+    "trusted_proxies",
+    "image_hosts",
+    "welcome_messages",
+    "starter_questions",
+    "languages",
+    "file_extensions",
+}
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "server": ServerSettings,
     "upstream": UpstreamSettings,
     "pacing": PacingSettings,
+    "rates": RatesSettings,
     "redis": RedisSettings,
     "pages": PagesSettings,
     "look": Look,

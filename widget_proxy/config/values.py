@@ -1,6 +1,7 @@
 """What settings are made of: the kinds of their values, and sections."""
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -48,6 +49,31 @@ def _budget(value: object) -> object:
     return Budget.parse(value)
 
 
+def _networks(value: object) -> object:
+    value = _split_commas(value)
+    if isinstance(value, list | tuple):
+        return tuple(_network(one) for one in value)
+    return value
+
+
+def _network(text: object) -> IPv4Network | IPv6Network:
+    if isinstance(text, IPv4Network | IPv6Network):
+        return text
+    if not isinstance(text, str):
+        raise ValueError("it is no text. Write it as 10.0.0.7 or 10.0.0.0/24")  # noqa: TRY004 # as `_budget`
+    try:
+        network = ip_network(text.strip())
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not an address or a network of addresses. Write it as 10.0.0.7 or 10.0.0.0/24"
+        ) from None
+    if network.prefixlen == 0:
+        raise ValueError(
+            f"{text!r} is everybody: any visitor could claim any address. Name the proxies in front, and only them"
+        )
+    return network
+
+
 def one_or_many(value: object) -> object:
     """A list, also from one environment variable."""
     return _split_commas(value) if isinstance(value, str) else value
@@ -69,6 +95,7 @@ def mistake(key: str, text: str) -> PydanticCustomError:
 
 Origins = Annotated[tuple[OriginPattern, ...], BeforeValidator(_origin_patterns), Field(min_length=1)]
 Hosts = Annotated[tuple[HostPattern, ...], BeforeValidator(_host_patterns)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 RequestBudget = Annotated[Budget, BeforeValidator(_budget)]
 UpstreamUrl = Annotated[
     str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
