@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Browser, Error, Locator, Page, Request, Response
 
-from tests.servers import EMBED_KEY, HOST, SECRET_KEY, FakeUpstream, Proxy, Server, free_port
+from tests.servers import EMBED_KEY, HOST, SECRET_KEY, VISITOR_SECRET, FakeUpstream, Proxy, Server, free_port
 
 ARGUMENTS = [
     "--no-sandbox",  # the tests run as root in containers
@@ -80,6 +80,7 @@ class Stage:
             # A second site for the workshop's pages, which takes files.
             WIDGET_PROXY_SITES__OTHER__TITLE="Ask the other",
             WIDGET_PROXY_SITES__OTHER__ALLOWED_ORIGINS=self.workshop.url,
+            WIDGET_PROXY_SITES__OTHER__VISITOR_SECRET=VISITOR_SECRET,
             WIDGET_PROXY_SITES__OTHER__ATTACHMENTS="true",
             WIDGET_PROXY_SITES__OTHER__LIMITS__FILE_BYTES="200000",
             WIDGET_PROXY_SITES__OTHER__LIMITS__FILES="3",

@@ -26,6 +26,7 @@ NO_RATES = {f"WIDGET_PROXY_RATES__{name.upper()}": "1000000/1s" for name in Rate
 # Marker values: recognisable in any byte they should not be in.
 EMBED_KEY = "marker-embed-key-7f3a9c51"
 SECRET_KEY = "marker-signing-secret-0d2b6e84-0d2b6e84"
+VISITOR_SECRET = "marker-visitor-secret-5e1f77a0-5e1f77a0"
 SHOP_ORIGIN = "http://shop.localhost:8082"
 
 

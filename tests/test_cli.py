@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+import jwt
 import pytest
 
-from tests.servers import EMBED_KEY, HOST, SECRET_KEY, SHOP_ORIGIN, FakeUpstream, free_port
+from tests.servers import EMBED_KEY, HOST, SECRET_KEY, SHOP_ORIGIN, VISITOR_SECRET, FakeUpstream, free_port
 from widget_proxy import __version__
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 
@@ -126,6 +127,46 @@ def test_check_says_what_to_change(upstream: FakeUpstream, changes: dict[str, st
     assert finding in outcome.stdout
     assert mend in outcome.stdout
     assert EMBED_KEY not in outcome.stdout + outcome.stderr
+
+
+def test_sign_prints_a_token_and_nothing_else() -> None:
+    site = one_site("http://127.0.0.1:9", WIDGET_PROXY_VISITOR_SECRET=f"{'o' * 32},{VISITOR_SECRET}")
+    page = '{"price": 89}'
+    outcome = run("sign", "--sub", "u-7", "--name", "Maya", "--page-context", page, "--expires", "30m", **site)
+    assert outcome.returncode == 0, outcome.stderr
+    claims = jwt.decode(outcome.stdout.strip(), VISITOR_SECRET, algorithms=["HS256"], audience="default")
+    assert 0 < claims.pop("exp") - time.time() <= 1800
+    assert claims == {"sub": "u-7", "name": "Maya", "aud": "default", "page_context": {"price": 89}}
+    assert len(outcome.stdout.splitlines()) == 1
+    assert outcome.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        ([], "Missing option '--sub'"),
+        (["--sub", ""], "its sub is no text"),
+        (["--sub", "u", "--site", "nowhere"], "Name a site that takes visitor tokens with --site: default."),
+        (["--sub", "u", "--expires", "2d"], "Write 90s, 30m or 24h"),
+        (["--sub", "u", "--expires", "-1h"], "Write 90s, 30m or 24h"),
+        (["--sub", "u", "--expires", "25h"], "over 24 hours"),
+        (["--sub", "u", "--page-context", "{"], "it is no JSON"),
+        (["--sub", "u", "--page-context", "[1]"], "must be a JSON object"),
+        (["--sub", "u", "--page-context", '{"__proto__": 1}'], "__proto__"),
+    ],
+)
+def test_sign_says_what_to_write_instead(arguments: list[str], mend: str) -> None:
+    outcome = run("sign", *arguments, **one_site("http://127.0.0.1:9", WIDGET_PROXY_VISITOR_SECRET=VISITOR_SECRET))
+    assert outcome.returncode in {1, 2}
+    assert outcome.stdout == ""
+    assert mend in outcome.stderr
+    assert VISITOR_SECRET not in outcome.stderr
+
+
+def test_without_a_visitor_secret_there_is_nothing_to_sign_with() -> None:
+    outcome = run("sign", "--sub", "u", **one_site("http://127.0.0.1:9"))
+    assert outcome.returncode == 2
+    assert "none has a visitor_secret" in outcome.stderr
 
 
 def test_the_demo_serves_a_shop_of_another_origin_and_ctrl_c_ends_all_three(tmp_path: Path) -> None:

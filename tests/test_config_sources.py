@@ -308,3 +308,42 @@ def test_a_named_file_that_is_a_directory_or_no_text_is_a_mistake(tmp_path: Path
 def test_every_mistake_is_told_at_once() -> None:
     changes = {"WIDGET_PROXY_CHATBOT_ID": "x", "WIDGET_PROXY_EMBED_KEY": "", "WIDGET_PROXY_SERVER__PORT": "y"}
     assert len(problems(ENVIRONMENT | changes)) == 3
+
+
+VISITORS = "marker-visitor-secret-" + "v" * 32
+
+
+def test_a_visitor_secret_comes_as_other_secrets_do(tmp_path: Path) -> None:
+    secret = write(tmp_path / "visitors", f"{VISITORS}\n")
+    by_table = write(tmp_path / "a.toml", FILE + f'visitor_secret = ["{"o" * 32}", "{VISITORS}"]\n')
+    by_file = write(tmp_path / "b.toml", FILE + f'visitor_secret_file = "{secret}"\n')
+    variables = {"WIDGET_PROXY_SITES__MY_SHOP__VISITOR_SECRET_FILE": str(secret)}
+    for environ, path in (({}, by_table), ({}, by_file), (variables, write(tmp_path / "c.toml", FILE))):
+        settings = load_settings(environ, path)
+        site = settings.sites["my-shop"]
+        assert site.visitor_secret[-1].get_secret_value() == VISITORS
+        assert site.takes_tokens == "optional"
+        assert VISITORS not in repr(settings) + settings.model_dump_json()
+    short = {"WIDGET_PROXY_VISITOR_SECRET": VISITORS, "WIDGET_PROXY_SITES__DEFAULT__VISITOR_TOKEN": "required"}
+    assert load_settings(ENVIRONMENT | short).sites["default"].takes_tokens == "required"
+    assert load_settings(ENVIRONMENT).sites["default"].takes_tokens == "off"
+
+
+@pytest.mark.parametrize(
+    ("line", "mend"),
+    [
+        ('visitor_token = "required"', "visitor_token ({place}): it is required, and there is no secret to check"),
+        ('visitor_token = "optional"', "visitor_token ({place}): it is optional, and there is no secret to check"),
+        ('visitor_token = "always"', "visitor_token ({place}): input should be 'off', 'optional' or 'required'"),
+        ('signed_only = ["price"]', "signed_only ({place}): this site takes no visitor tokens"),
+        ('visitor_secret = "marker-short"', "visitor_secret[0] ({place}): it is shorter than 32 characters"),
+        ('visitor_secrets = "marker"', "visitor_secrets ({place}): there is no such setting. Did you mean visitor_secret?"),
+        ('visitor_secret_file = "/nowhere"', "visitor_secret_file ({place}): '/nowhere' cannot be read"),
+        ("visitor_secret = 7", "visitor_secret ({place}): "),
+    ],
+)  # fmt: skip
+def test_a_mistake_about_visitor_tokens_is_named_with_its_mend(tmp_path: Path, line: str, mend: str) -> None:
+    file = write(tmp_path / "x.toml", FILE + line + "\n")
+    (told,) = problems({}, file)
+    assert told.startswith("sites.my-shop." + mend.format(place=f"{file}:11"))
+    assert "marker" not in told

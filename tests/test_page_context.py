@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from widget_proxy.config import Limits
-from widget_proxy.page_context import PageContextError, check_page_context, check_session_data, page_address
+from widget_proxy.page_context import (
+    PageContextError,
+    check_page_context,
+    check_session_data,
+    merge_signed,
+    page_address,
+)
 
 LIMITS = Limits()
 ORIGIN = "https://shop.example.com"
@@ -18,8 +24,10 @@ GOOD: list[dict[str, Any]] = [
     {},
     {"price": "89.00", "in_stock": True, "rating": 4.5, "tags": ["a", "b"], "none": None, "count": -3},
     {"a": {"b": {"c": {"d": {}}}}},
-    {"text": "ä 😀 \u202e right to left \n new line"},
-    {"x": "x" * (8192 - len('{"x":""}'))},
+    {"text": "ä 😀 \u200f right to left \n new line \t tab \u200d"},
+    {"x": "x" * 4000, "y": "y" * 4000},
+    {"many": [0] * 199},
+    {"k" * 100: 1},
     {"large": 2**53},
 ]
 
@@ -28,8 +36,16 @@ BAD: list[tuple[Any, str, str]] = [
     ([], "page_context_invalid", "object"),
     ("text", "page_context_invalid", "object"),
     (7, "page_context_invalid", "object"),
-    ({"x": "x" * 8200}, "page_context_too_large", "8192"),
-    ({"ä": "ä" * 4100}, "page_context_too_large", "8192"),
+    ({"x": "x" * 3000, "y": ["y" * 3000, "z" * 3000]}, "page_context_too_large", "8192"),
+    ({"ä": "ä" * 3000, "ö": "ö" * 3000}, "page_context_too_large", "8192"),
+    ({"a": ["x" * 4001]}, "page_context_too_large", "page_context.a[0] has 4001 characters"),
+    ({"many": [0] * 200}, "page_context_too_large", "200 keys and items"),
+    ({str(number): {"a": 1} for number in range(101)}, "page_context_too_large", "200 keys and items"),
+    ({"k" * 101: 1}, "page_context_invalid", "a key in page_context"),
+    ({"pri\0ce": 1}, "page_context_invalid", "a key in page_context"),
+    ({"a": {"__pro\u202eto__": 1}}, "page_context_invalid", "a key in page_context.a"),
+    ({"\U000e0061": 1}, "page_context_invalid", "a key in page_context"),
+    ({"a": {1, 2}}, "page_context_invalid", "page_context.a"),
     ({"a": {"b": {"c": {"d": {"e": {}}}}}}, "page_context_invalid", "page_context.a.b.c.d.e"),
     ({"a": [[[[[]]]]]}, "page_context_invalid", "deeper than 5"),
     ({"a": float("nan")}, "page_context_invalid", "page_context.a"),
@@ -76,8 +92,104 @@ def test_whatever_is_accepted_meets_every_limit(value: Any) -> None:
         accepted = check_page_context(value, LIMITS)
     except PageContextError:
         return
-    assert accepted is value, "never cut, never changed"
+    assert check_page_context(accepted, LIMITS) == accepted, "what was cleaned is clean"
+    assert shape(accepted) == shape(value), "never cut: no key, no item and no number is another"
     assert len(json.dumps(accepted, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()) <= 8192
+
+
+def shape(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: shape(inner) for key, inner in value.items()}
+        case list():
+            return [shape(inner) for inner in value]
+        case str():
+            return str
+        case _:
+            return value
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("a\0b\x07c\x1b[31m", "abc[31m"),
+        ("a\r\nb\rc\n\td", "a\nb\nc\n\td"),
+        ("a\x7f\x85\x9fb", "ab"),
+        ("89\u202e.00\u202c", "89.00"),
+        ("a\u2066b\u2069c", "abc"),
+        ("hi\U000e0069\U000e0067\U000e006e\U000e007f", "hi"),
+        ("\u0645\u200f\u061c \u05d0\u200e", "\u0645\u200f\u061c \u05d0\u200e"),
+    ],
+)
+def test_characters_that_control_or_hide_are_removed_from_texts(text: str, cleaned: str) -> None:
+    assert check_page_context({"a": [text]}, LIMITS) == {"a": [cleaned]}
+    assert check_session_data({"a": {"b": text}}, LIMITS) == {"a": {"b": cleaned}}
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (f"{ORIGIN}/lamps?utm_source=mail&token=marker#part", f"{ORIGIN}/lamps?utm_source=mail"),
+        (f"{ORIGIN}/lamps?token=marker&utm_source=a&utm_medium=b", f"{ORIGIN}/lamps?utm_source=a&utm_medium=b"),
+        (f"{ORIGIN}/lamps?utm%5Fsource=mail&x=utm_source=marker", f"{ORIGIN}/lamps?utm%5Fsource=mail"),
+        (f"{ORIGIN}/lamps?utm_source=a;token=marker", f"{ORIGIN}/lamps"),
+        (f"{ORIGIN}/lamps?utm_source=a%3Btoken=marker", f"{ORIGIN}/lamps"),
+        (f"{ORIGIN}/lamps?UTM_SOURCE=marker&utm_source", f"{ORIGIN}/lamps?utm_source"),
+        (f"{ORIGIN}#/reset/marker", ORIGIN),
+        ("https://maya:marker@shop.example.com/a", f"{ORIGIN}/a"),
+        ("/lamps?token=marker", "/lamps"),
+        ("?token=marker", ""),
+        (f"  {ORIGIN}/a?marker", f"{ORIGIN}/a"),
+        (f"{ORIGIN}/a\n?mar\x00ker", f"{ORIGIN}/a"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_of_an_address_only_the_listed_parameters_stay(sent: Any, told: Any) -> None:
+    parameters = ("utm_source", "utm_medium")
+    assert check_page_context({"page_url": sent}, LIMITS, parameters) == {"page_url": told}
+
+
+@pytest.mark.parametrize("sent", ["javascript:alert(1)?token=x", "data:text/html,x", "http://[", 7, {"x": 1}, ["x"]])
+def test_an_address_that_is_none_is_refused(sent: Any) -> None:
+    with pytest.raises(PageContextError, match="page_url is no web address") as refused:
+        check_page_context({"page_url": sent}, LIMITS)
+    assert refused.value.code == "page_context_invalid"
+
+
+@given(st.text(max_size=80))
+def test_no_address_keeps_anything_behind_its_path(text: str) -> None:
+    try:
+        address = check_page_context({"page_url": f"https://x.example/{text}"}, LIMITS)["page_url"]
+    except PageContextError:
+        return
+    assert not {"?", "#"} & set(address)
+
+
+def test_what_is_signed_wins_key_by_key() -> None:
+    merged = merge_signed({"price": 1, "title": "x"}, {"price": 89, "stock": 3}, signed_only=())
+    assert merged == {"price": 89, "title": "x", "stock": 3}
+
+
+@pytest.mark.parametrize(
+    "key", ["Price", "price ", "PRICE", "ｐｒｉｃｅ", "_price", "pri-ce", "price.", "pri\u200bce"]
+)
+def test_a_key_that_reads_like_a_signed_one_does_not_stand_beside_it(key: str) -> None:
+    assert merge_signed({key: 1}, {"price": 89}, signed_only=()) == {"price": 89}
+    assert merge_signed({key: 1, "a": [{key: 1}]}, {}, signed_only=("price",)) == {"a": [{}]}
+    assert merge_signed({key: 1}, {}, signed_only=(), kept=("price",)) == {}
+
+
+def test_keys_without_letters_are_told_apart() -> None:
+    assert merge_signed({"—": 1, "…": 2}, {"—": 3}, signed_only=("!",)) == {"—": 3, "…": 2}
+
+
+@given(
+    st.dictionaries(st.text(max_size=10), JSON, max_size=5), st.dictionaries(st.text(max_size=10), JSON, max_size=5)
+)
+def test_nothing_unsigned_changes_what_is_signed(unsigned: dict[str, Any], signed: dict[str, Any]) -> None:
+    assert merge_signed(unsigned, signed, signed_only=("price",)).items() >= signed.items()
+    assert "price" not in merge_signed(unsigned, {}, signed_only=("price",))
 
 
 def test_session_data_may_not_set_the_page_context() -> None:
@@ -89,6 +201,9 @@ def test_session_data_may_not_set_the_page_context() -> None:
     for bad in refused_ones:
         with pytest.raises(PageContextError):
             check_session_data(bad, LIMITS)
+    with pytest.raises(PageContextError) as refused:
+        check_session_data({"remote_context": {"price": 1}}, LIMITS)
+    assert refused.value.code == "reserved_key", "where upstream keeps a message's page context"
 
 
 @pytest.mark.parametrize(
@@ -135,14 +250,17 @@ def test_a_sites_own_limits_decide(value: dict[str, Any], largest: int, deepest:
         except PageContextError:
             continue
         assert depth_of(value) <= deepest
-        assert len(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()) <= largest
+        accepted = check(value, limits)
+        assert (
+            len(json.dumps(accepted, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()) <= largest
+        )
 
 
 @pytest.mark.parametrize("size", [8191, 8192, 8193])
 def test_the_limit_is_met_to_the_byte(size: int) -> None:
-    context = {"x": "x" * (size - len('{"x":""}'))}
+    context = {"x": "x" * 4000, "y": "y" * 4000, "z": "z" * (size - 8000 - len('{"x":"","y":"","z":""}'))}
     if size <= 8192:
-        assert check_page_context(context, LIMITS) is context
+        assert check_page_context(context, LIMITS) == context
     else:
         with pytest.raises(PageContextError, match="8193 bytes"):
             check_page_context(context, LIMITS)

@@ -148,7 +148,7 @@ def test_every_attribute_that_makes_sense_there_can_be_built(owner: Visitor) -> 
     script = "[...new Set([...document.querySelector('#options').elements].map(one => one.name))].filter(Boolean)"
     built = set(owner.page.evaluate(script)) - {"integrity"}
     fields = {name.replace("_", "-") for name in {*Look.model_fields, *TAG_ONLY}}
-    assert built == fields - {"mode", "user-id", "user-name"}
+    assert built == fields - {"mode", "user-id", "user-name", "visitor-token"}
 
 
 def test_texts_are_in_the_tag_and_in_the_preview(owner: Visitor) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
+from pydantic import SecretStr
 
 from tests.browser import Stage, Visitor, visiting
+from tests.servers import VISITOR_SECRET
+from widget_proxy.visitor_tokens import sign_token
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = (ROOT / "docs/widget.md").read_text()
@@ -317,6 +321,38 @@ def user_name(site: Site) -> None:
     assert start["body"]["participant_name"] == "Maya"
 
 
+def visitor_token(site: Site) -> None:
+    def token(name: str) -> str:
+        claims = {
+            "sub": "u-7",
+            "name": name,
+            "aud": "other",
+            "exp": time.time() + 600,
+            "page_context": {"shelf": name},
+        }
+        return sign_token(claims, SecretStr(VISITOR_SECRET))
+
+    site.open(site="other", visitor_token=token("Maya"), user_id="somebody else", page_context='{"shelf": 1}')
+    site.visitor.say("Hello")
+    site.visitor.answer("You are reading")
+    (start,) = site.stage.upstream.requests("start")
+    assert (start["body"]["participant_remote_id"], start["body"]["participant_name"]) == ("u-7", "Maya")
+    for script, name in (
+        ("text", "Noah"),
+        ("() => text", "Lina"),
+        ("async () => text", "Omar"),
+        ("null", "Maya"),
+    ):
+        site.element(f"void (widget.visitorToken = ((text) => {script})({json.dumps(token(name))}))")
+        site.visitor.say(f"I am {name}")
+        site.visitor.answer(f"I am {name}")
+        assert site.stage.upstream.requests("message")[-1]["body"]["context"]["shelf"] == name
+    site.element("void (widget.visitorToken = async () => { throw new Error('no network') })")
+    site.visitor.say("Is it sent?")
+    expect(site.page.get_by_role("button", name="Try again")).to_be_visible()
+    assert len(site.stage.upstream.requests("message")) == 5
+
+
 def persistent_session(site: Site) -> None:
     for keep, lines, elsewhere in (("true", 2, 2), ("tab", 2, 0), ("false", 0, 0)):
         site.go(persistent_session=keep)
@@ -404,6 +440,7 @@ ATTRIBUTES: dict[str, Callable[[Site], None]] = {
         "banner_message": banner_message, "banner_style": banner_style, "banner_position": banner_position,
         "disabled": disabled, "allow_full_screen": allow_full_screen, "allow_attachments": allow_attachments,
         "consent_text": consent_text, "feedback": feedback, "sound": sound, "user_id": user_id, "user_name": user_name,
+        "visitor_token": visitor_token,
         "persistent_session": persistent_session, "persistent_session_expire": persistent_session_expire,
         "language": language, "translations_url": translations_url, "page_context": page_context,
         "background_stream": background_stream,

@@ -4,7 +4,9 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -22,11 +24,12 @@ from widget_proxy.hub import Hub
 from widget_proxy.hub.turns import SEND_PATIENCE
 from widget_proxy.messages import format_moment
 from widget_proxy.own_origin import chat_origin
-from widget_proxy.page_context import PageContextError, check_page_context, check_session_data, page_address
+from widget_proxy.page_context import PageContextError, check_session_data, page_address, told_of_page
 from widget_proxy.problems import Problem, from_upstream, unavailable
 from widget_proxy.rates import Rates
 from widget_proxy.stream import Streams, is_ready, to_replay
 from widget_proxy.upstream import UpstreamError
+from widget_proxy.visitor_tokens import Visitor, VisitorTokenInvalid, read_token, visitor_key
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ class Api:
         streams: Streams,
         drain: Drain,
         rates: Rates,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
         self._handles = handles
@@ -67,6 +71,7 @@ class Api:
         self._streams = streams
         self._drain = drain
         self._rates = rates
+        self._now = now
         # A send waits for its turn, then for upstream; after that whoever sent it is gone.
         self._send_seconds = settings.upstream.send_seconds + SEND_PATIENCE + 2.0
 
@@ -94,14 +99,16 @@ class Api:
         site = self._site(request)
         origin = request.headers["Origin"]  # the gate saw that there is one
         body = await read_body(request, StartBody, self._settings.server.body_bytes)
-        if body.visitor_token is not None:
-            raise Problem("visitor_token_invalid", "This site takes no visitor tokens.")
+        visitor = self._visitor(body.visitor_token, site)
+        if visitor is None and site.takes_tokens == "required":
+            raise Problem("visitor_token_invalid", "This site needs a visitor token. Please reload the page.")
+        signed = {} if visitor is None else visitor.page_context
         try:
-            context = None if body.page_context is None else check_page_context(body.page_context, site.limits)
+            context = told_of_page(body.page_context, signed, site)
             data = None if body.session_data is None else check_session_data(body.session_data, site.limits)
         except PageContextError as error:
             raise Problem(error.code, str(error)) from None
-        participant = body.participant
+        participant = _participant(body, visitor, site)
         await self._rates.spend("starts", request, site.slug)
         started = None
         with self._drain.within(DRAIN_SHARE):
@@ -111,22 +118,21 @@ class Api:
                     origin=origin,
                     page_url=page_address(context, origin),
                     page_context=context,
-                    participant_id=participant.id if participant else None,
-                    participant_name=participant.name if participant else None,
+                    participant_id=participant["id"],
+                    participant_name=participant["name"],
                     session_data=data,
                 )
             except UpstreamError as error:
                 raise from_upstream(error, site.slug) from error
         if started is None:
             raise unavailable()
+        if visitor is not None:
+            session = replace(session, visitor=visitor_key(site.slug, visitor.id), signed_context=signed)
         answer: dict[str, Any] = {
             "handle": self._handles.seal_session(session),
             "expires_at": format_moment(session.expires),
             "chatbot": {"name": started.chatbot_name},
-            "participant": {
-                "id": participant.id if participant else None,
-                "name": participant.name if participant else None,
-            },
+            "participant": participant,
         }
         if seed is not None:
             answer["task"] = seed.ref
@@ -234,7 +240,8 @@ class Api:
         except HandleExpired:
             raise Problem("session_expired", "This conversation has expired. Please start a new one.") from None
         site = self._settings.sites.get(session.site)
-        if site is None:
+        # It may have been started before its site asked for tokens.
+        if site is None or (session.visitor is None and site.takes_tokens == "required"):
             raise _invalid()
         self._check_origin(site, request)
         return session
@@ -256,15 +263,31 @@ class Api:
             raise Problem("bad_request", "The cursor is not one that was given out.")
         return cursor or None
 
-    def _message_context(self, body: MessageBody, site: Site, session: ChatSession) -> dict[str, Any] | None:
-        if body.page_context is None:
+    def _visitor(self, token: str | None, site: Site, session: ChatSession | None = None) -> Visitor | None:
+        """Whom the token names, where there is one. Raises `Problem`."""
+        if token is None:
             return None
+        if site.takes_tokens == "off":
+            raise Problem("visitor_token_invalid", "This site takes no visitor tokens.")
         try:
-            context = check_page_context(body.page_context, site.limits)
+            visitor = read_token(token, site, self._now(), None if session is None else session.started)
+        except VisitorTokenInvalid as error:
+            logger.info("site %s: a visitor token is refused: %s", site.slug, error.reason)
+            raise Problem("visitor_token_invalid", str(error)) from None
+        if session is not None and session.visitor not in {None, visitor_key(site.slug, visitor.id)}:
+            raise _invalid("This conversation is another visitor's. Start a new one.")
+        return visitor
+
+    def _message_context(self, body: MessageBody, site: Site, session: ChatSession) -> dict[str, Any] | None:
+        visitor = self._visitor(body.visitor_token, site, session)
+        remembered = session.signed_context
+        signed = remembered if visitor is None else visitor.page_context
+        try:
+            context = told_of_page(body.page_context, signed, site, remembered)
         except PageContextError as error:
             raise Problem(error.code, str(error)) from None
         # Upstream keeps the last page's context when it is sent an empty one; this says that there is nothing more.
-        return context or {"page_url": session.origin}
+        return context if context is None else context or {"page_url": session.origin}
 
     # Sending
 
@@ -348,10 +371,20 @@ def about(site: Site) -> dict[str, Any]:
     }
 
 
-def _invalid() -> Problem:
+def _participant(body: StartBody, visitor: Visitor | None, site: Site) -> dict[str, str | None]:
+    """Who upstream is told the visitor is. Upstream stores it unchecked, so where tokens say who somebody is, nothing
+    else does: what a page claims is dropped, and the answer shows it."""
+    if visitor is not None:
+        return {"id": visitor.id, "name": visitor.name}
+    if body.participant is None or site.takes_tokens != "off":
+        return {"id": None, "name": None}
+    return {"id": body.participant.id, "name": body.participant.name}
+
+
+def _invalid(detail: str = "The handle is not valid here. Start a new conversation.") -> Problem:
     return Problem(
         "handle_invalid",
-        "The handle is not valid here. Start a new conversation.",
+        detail,
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
     )
 

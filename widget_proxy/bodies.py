@@ -1,26 +1,37 @@
 """Request bodies of `v1`: read with a limit and a time-out, checked, and each mistake named."""
 
 import asyncio
-from typing import Any, TypeVar
+import json
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
+from widget_proxy.page_context import has_controls
 from widget_proxy.problems import Problem
 
 BODY_SECONDS = 15.0
 """Time for a body to arrive: a phone's, not a slow attacker's."""
 
 
+def _without_controls(text: str) -> str:
+    if has_controls(text):
+        raise ValueError("it holds a control character")
+    return text
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+PlainText = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_without_controls)]
 
 
 class Participant(_Body):
     """Who the page says the visitor is; upstream's own limits."""
 
-    id: str | None = Field(None, min_length=1, max_length=255)
-    name: str | None = Field(None, min_length=1, max_length=255)
+    id: PlainText | None = None
+    name: PlainText | None = None
 
 
 class StartBody(_Body):
@@ -37,6 +48,7 @@ class MessageBody(_Body):
 
     message: str
     page_context: object = None
+    visitor_token: str | None = None
     attachments: list[str] = []
 
 
@@ -63,9 +75,21 @@ async def read_body(request: Request, model: type[Body], longest: int) -> Body:
             "bad_request", f"The body did not arrive within {BODY_SECONDS:g} seconds.", status=408
         ) from None
     try:
-        return model.model_validate_json(bytes(raw))
+        body = model.model_validate_json(bytes(raw))
     except ValidationError as error:
         raise Problem("bad_request", _mistakes(error)) from None
+    # Readers of JSON do not agree on which of two counts.
+    json.loads(bytes(raw), object_pairs_hook=_each_once)
+    return body
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    names = set()
+    for name, _ in pairs:
+        if name in names:
+            code = "visitor_token_invalid" if name == "visitor_token" else "bad_request"
+            raise Problem(code, f"{name[:100]!r} is given more than once.")
+        names.add(name)
 
 
 def _too_large(longest: int) -> Problem:

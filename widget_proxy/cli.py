@@ -1,9 +1,13 @@
-"""`widget-proxy serve · demo · check · new-secret`."""
+"""`widget-proxy serve · demo · check · sign · new-secret`."""
 
+import json
 import os
+import re
 import secrets
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import click
@@ -15,6 +19,17 @@ from widget_proxy.config.sources import CONFIG_VARIABLE
 from widget_proxy.demo import run_demo
 from widget_proxy.log import log_to_stderr
 from widget_proxy.serving import serve as run_server
+from widget_proxy.visitor_tokens import VisitorTokenInvalid, read_token, sign_token
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _duration(context: click.Context, parameter: click.Parameter, value: str) -> timedelta:
+    found = re.fullmatch(r"([0-9]{1,6})([smh])", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no time. Write 90s, 30m or 24h.")
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
 
 config_option = click.option(
     "--config",
@@ -78,8 +93,48 @@ def check(config: Path | None, origin: str | None) -> None:
 
 
 @main.command()
+@config_option
+@click.option("--site", "slug", help="Sign for this site. Default: the only one that takes tokens.")
+@click.option("--sub", required=True, help="The visitor's id, as your server knows it.")
+@click.option("--name", help="The visitor's name.")
+@click.option("--page-context", metavar="JSON", help="What is signed of the page, such as '{\"price\": 89}'.")
+@click.option(
+    "--expires", callback=_duration, default="1h", show_default=True, help="From now, such as 90s, 30m or 24h."
+)
+def sign(
+    config: Path | None, slug: str | None, sub: str, name: str | None, page_context: str | None, expires: timedelta
+) -> None:
+    """Print a visitor token, to try a site with. Whoever has it is that visitor until it expires."""
+    settings = _settings(config)
+    takers = [site.slug for site in settings.sites.values() if site.takes_tokens != "off"]
+    slug = slug or (takers[0] if len(takers) == 1 else None)
+    if slug is None or slug not in takers:
+        raise click.UsageError(
+            f"Name a site that takes visitor tokens with --site: {', '.join(takers)}."
+            if takers
+            else "No site takes visitor tokens: none has a visitor_secret."
+        )
+    now = datetime.now(UTC)
+    claims: dict[str, Any] = {"sub": sub, "aud": slug, "exp": int((now + expires).timestamp())}
+    if name is not None:
+        claims["name"] = name
+    if page_context is not None:
+        try:
+            claims["page_context"] = json.loads(page_context)
+        except (ValueError, RecursionError) as error:
+            raise click.BadParameter(f"it is no JSON: {error}", param_hint="--page-context") from None
+    site = settings.sites[slug]
+    token = sign_token(claims, site.visitor_secret[-1])
+    try:
+        read_token(token, site, now)
+    except VisitorTokenInvalid as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(token)
+
+
+@main.command()
 def new_secret() -> None:
-    """Print a new signing secret, for WIDGET_PROXY_SECRET_KEY or secret_key_file."""
+    """Print a new secret, for WIDGET_PROXY_SECRET_KEY, or for a site's visitor_secret."""
     click.echo(secrets.token_urlsafe(32))
 
 

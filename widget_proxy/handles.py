@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -31,8 +31,11 @@ FILE_LIFETIME = timedelta(hours=24) - timedelta(minutes=5)
 SKEW = timedelta(seconds=60)
 """How far another host's clock may be ahead of ours."""
 
-LONGEST = 1024
-"""Characters. Longer ones are not looked at."""
+LONGEST = 4096
+"""Characters. Longer ones are not looked at: a front proxy's lines of a header end at 8 KiB."""
+
+SIGNED_BYTES = 2048
+"""Most that a session remembers of a signed page context, as JSON in UTF-8: it is in the handle."""
 
 KEPT_OPEN = 2048
 """Sessions remembered by their handles: each tab, stream and message brings the same one, and opening costs 30 µs."""
@@ -53,13 +56,19 @@ class HandleExpired(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChatSession:
-    """One session, as its handle carries it. `token` is None where upstream's channel predates session tokens."""
+    """One session, as its handle carries it. `token` is None where upstream's channel predates session tokens.
+
+    `visitor` names the verified visitor, by `visitor_tokens.visitor_key`; `signed_context` is what was signed of the
+    page when the session started. Who has no token has neither.
+    """
 
     site: str
     session_id: str
     token: str | None
     origin: str
     started: datetime
+    visitor: str | None = None
+    signed_context: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def key(self) -> str:
@@ -110,7 +119,9 @@ class Handles:
 
     def seal_session(self, session: ChatSession) -> str:
         """A handle for `session`."""
-        payload = {"s": session.session_id, "t": session.token, "o": session.origin}
+        payload: dict[str, Any] = {"s": session.session_id, "t": session.token, "o": session.origin}
+        if session.visitor is not None:
+            payload |= {"v": session.visitor, "c": dict(session.signed_context)}
         return self._sessions.seal({"w": session.site, **payload}, "", session.started)
 
     def open_session(self, handle: str) -> ChatSession:
@@ -123,7 +134,13 @@ class Handles:
     def _open_session(self, handle: str) -> ChatSession:
         payload, started = self._sessions.open(handle, "")
         return ChatSession(
-            site=payload["w"], session_id=payload["s"], token=payload["t"], origin=payload["o"], started=started
+            site=payload["w"],
+            session_id=payload["s"],
+            token=payload["t"],
+            origin=payload["o"],
+            started=started,
+            visitor=payload.get("v"),
+            signed_context=payload.get("c", {}),
         )
 
     def seal_task(self, session: ChatSession, task_id: str, accepted: datetime) -> AwaitedTask:
@@ -164,7 +181,7 @@ class _Sealer:
 
     def seal(self, payload: dict[str, Any], bound_to: str, moment: datetime) -> str:
         nonce = os.urandom(_NONCE)
-        text = json.dumps(payload, separators=(",", ":")).encode()
+        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
         sealed = nonce + self._ciphers[0].encrypt(nonce, text, bound_to.encode())
         return self._signer.sign_at(_encode(sealed), moment)
 

@@ -15,6 +15,7 @@ from widget_proxy import __version__
 from widget_proxy.api import about
 from widget_proxy.assets import asset_directory, languages, widget_loader
 from widget_proxy.config import Look, Settings, Site
+from widget_proxy.config.context_schema import DocumentedKey
 from widget_proxy.own_origin import chat_origin, request_origin, shown_origin
 from widget_proxy.problems import Problem
 
@@ -77,6 +78,7 @@ class Pages:
             chat=self._chat_address(request, site),
             chat_is_on=self._settings.pages.chat,
             chosen=_chosen(site),
+            context_keys=_context_keys(site),
             integrity=self._integrity,
             languages=self._languages,
             site=site,
@@ -136,7 +138,8 @@ class Pages:
 
     def _chat_address(self, request: Request, site: Site) -> str | None:
         origin = chat_origin(self._settings, request.scope)
-        return None if origin is None else f"{origin}/sites/{site.slug}/chat"
+        # On a page of ours nobody has a token.
+        return None if origin is None or site.takes_tokens == "required" else f"{origin}/sites/{site.slug}/chat"
 
     def _missing(self) -> Response:
         return self._page("missing.html", status=404)
@@ -180,6 +183,13 @@ def _standard(site: Site) -> dict[str, str | list[str]]:
         "page-context": "auto",
         "background-stream": "false",
     }
+
+
+def _context_keys(site: Site) -> list[DocumentedKey]:
+    """What a page can tell the bot: the keys of the site's schema, and those it takes signed only."""
+    keys = site.page_context_schema.documented() if site.page_context_schema else []
+    named = {key.name for key in keys}
+    return keys + [DocumentedKey(name, "", "", required=False) for name in site.signed_only if name not in named]
 
 
 def _attribute(value: str | bool | tuple[str, ...] | None) -> str | list[str]:

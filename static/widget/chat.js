@@ -156,9 +156,9 @@ export function Chat(host, origin, tell, changed) {
       try {
         const { content: message, attachments = [] } = item;
         chat.emit("message:before-send", { message });
-        const page_context = await start(item.context);
+        const carried = await start(item.context);
         begun = true;
-        const body = { message, page_context, attachments: attachments.map((file) => file.id) };
+        const body = { message, ...carried, attachments: attachments.map((file) => file.id) };
         const { task, accepted_at: time } = await ask(`${api}messages`, { body, headers: { "Idempotency-Key": `${item.id}-${item.again}` } });
         fate = { state: "sent", task, time };
         chat.emit("message:sent", { message });
@@ -183,16 +183,19 @@ export function Chat(host, origin, tell, changed) {
   }
 
   async function start(own) {
-    const page_context = pageContext(document, setting("page-context"), { ...host.pageContext, ...own }, chat.limits.page_context_bytes ?? 8192);
+    const { visitorToken } = host, carried = {
+      page_context: pageContext(document, setting("page-context"), { ...host.pageContext, ...own }, chat.limits.page_context_bytes ?? 8192),
+      visitor_token: await (visitorToken?.call?.() ?? visitorToken ?? setting("visitor-token")) || undefined,
+    };
     handle ||= stored(key)?.handle;
     if (!handle) {
-      const begun = await ask(`${about}/sessions`, { body: { page_context, participant: id || name ? { id, name } : undefined } });
+      const begun = await ask(`${about}/sessions`, { body: { ...carried, participant: id || name ? { id, name } : undefined } });
       handle = begun.handle;
       touch();
       if (begun.task) wait(begun.task);
       chat.emit("session:started", {});
     }
-    return page_context;
+    return carried;
   }
 
   function wait(task) {

@@ -5,12 +5,12 @@ from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from widget_proxy.config.origins import is_loopback
 from widget_proxy.config.rates import RatesSettings
 from widget_proxy.config.site import Site
-from widget_proxy.config.values import Networks, PublicUrl, RequestBudget, Section, UpstreamUrl, mistake, one_or_many
+from widget_proxy.config.values import Networks, PublicUrl, RequestBudget, Secrets, Section, UpstreamUrl, mistake
 from widget_proxy.pacing import Budget
 
 SITE_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -167,9 +167,7 @@ class PagesSettings(Section):
 class Settings(Section):
     """Everything the proxy was told."""
 
-    secret_key: Annotated[
-        tuple[Annotated[SecretStr, Field(min_length=32)], ...], BeforeValidator(one_or_many), Field(min_length=1)
-    ] = Field(
+    secret_key: Annotated[Secrets, Field(min_length=1)] = Field(
         description="Signs and seals what browsers hold. Make one with `widget-proxy new-secret`. "
         "To rotate, list the old ones first: the last one signs, all are accepted."
     )

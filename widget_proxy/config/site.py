@@ -1,23 +1,27 @@
 """What can be set of a site: whose chatbot it is, who may embed it, how the widget looks, what a visitor may send."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from widget_proxy.config.file_types import CONTENT_TYPES, MOST_BYTES
 from widget_proxy.config.values import (
     Extensions,
     Hosts,
     HttpsUrl,
+    KeyList,
     Language,
     Origins,
+    PageContextSchema,
+    Secrets,
     Section,
     ShortText,
     Text,
     TextList,
     UpstreamUrl,
     header_value,
+    mistake,
 )
 
 
@@ -70,7 +74,7 @@ TAG_ONLY = frozenset(
     {
         *("button_text", "button_shape", "icon_url", "show_button", "visible", "mode"),
         *("persistent_session", "persistent_session_expire", "background_stream"),
-        *("page_context", "user_id", "user_name"),
+        *("page_context", "user_id", "user_name", "visitor_token"),
     }
 )
 """The widget's other attributes, by the names they would have in `Look`."""
@@ -89,6 +93,10 @@ class Limits(Section):
     message_characters: int = Field(4000, ge=1, le=16_000, description="Longest message.")
     page_context_bytes: int = Field(8192, ge=256, le=16_384, description="Largest page context, as JSON in UTF-8.")
     page_context_depth: int = Field(5, ge=1, le=20, description="Deepest nesting of a page context.")
+    page_context_items: int = Field(
+        200, ge=1, le=2000, description="Most keys and items of lists in a page context, all levels together."
+    )
+    page_context_characters: int = Field(4000, ge=1, le=16_384, description="Longest single text in a page context.")
     files: int = Field(5, ge=1, le=20, description="Most files with one message, where `attachments` is on.")
     file_bytes: int = Field(
         MOST_BYTES, ge=1, le=MOST_BYTES, description="Largest file. Open Chat Studio takes no larger one than 50 MiB."
@@ -116,6 +124,28 @@ class Site(Section):
     title: Annotated[str, Field(min_length=1, max_length=80)] = Field("Chat", description="Heading of the panel.")
     languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages the chatbot answers in.")
     attachments: bool = Field(False, description="Whether visitors may send files to the bot.")
+    visitor_secret: Secrets = Field(
+        (),
+        description="Your own server signs visitor tokens with it, and nobody else knows it: at least 32 characters, "
+        "as `widget-proxy new-secret` makes them. To rotate, list the old ones first: all are accepted.",
+    )
+    visitor_token: Literal["off", "optional", "required"] | None = Field(
+        None,
+        description="Whether a visitor comes with a token: `off`, `optional`, or `required`, without which nobody "
+        "starts a chat. Default: `optional` where there is a `visitor_secret`, else `off`.",
+    )
+    signed_only: KeyList = Field(
+        (),
+        description="Keys of the page context that count only where they are signed; in what a page says by itself "
+        "they are dropped, at any depth.",
+    )
+    page_context_schema: PageContextSchema | None = Field(
+        None, description="A JSON Schema that every page context has to follow: the path of a file, or a table."
+    )
+    page_url_parameters: KeyList = Field(
+        ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
+        description="What of a query stays in `page_url`; the rest of it is cut off, and any fragment.",
+    )
     image_hosts: Hosts = Field(
         (),
         description="Hosts whose images are shown in the bot's messages, over HTTPS: exact, or `*.example.com`. "
@@ -124,6 +154,29 @@ class Site(Section):
     look: Look = Look()
     texts: Texts = Texts()
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _tokens_have_a_secret(self) -> Self:
+        where = f"sites.{self.slug}"
+        if not self.visitor_secret and self.takes_tokens != "off":
+            raise mistake(
+                f"{where}.visitor_token",
+                f"it is {self.visitor_token}, and there is no secret to check tokens with. Set "
+                f"{where}.visitor_secret or visitor_secret_file to what `widget-proxy new-secret` prints, "
+                "or visitor_token to off",
+            )
+        if self.signed_only and self.takes_tokens == "off":
+            raise mistake(
+                f"{where}.signed_only",
+                f"this site takes no visitor tokens, so nobody could ever say these. Set {where}.visitor_secret, "
+                "or remove it",
+            )
+        return self
+
+    @property
+    def takes_tokens(self) -> Literal["off", "optional", "required"]:
+        """Whether a visitor may, or must, come with a visitor token."""
+        return self.visitor_token or ("optional" if self.visitor_secret else "off")
 
     def allows(self, origin: str) -> bool:
         """Whether a page of this origin may use the site."""

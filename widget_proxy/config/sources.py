@@ -4,6 +4,7 @@ Every mistake is collected, and each is named with its key, its place (file and 
 """
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -45,12 +46,14 @@ SHORT_VARIABLES: Mapping[str, _KeyPath] = {
     "WIDGET_PROXY_REDIS_URL": ("redis", "url"),
     "WIDGET_PROXY_CHATBOT_ID": ("sites", DEFAULT_SITE, "chatbot_id"),
     "WIDGET_PROXY_EMBED_KEY": ("sites", DEFAULT_SITE, "embed_key"),
+    "WIDGET_PROXY_VISITOR_SECRET": ("sites", DEFAULT_SITE, "visitor_secret"),
     "WIDGET_PROXY_ALLOWED_ORIGINS": ("sites", DEFAULT_SITE, "allowed_origins"),
 }
 CONFIG_VARIABLE = "WIDGET_PROXY_CONFIG"
 
-_SECRETS = {"secret_key", "embed_key"}
-_SECRET_FILE_LIMIT = 65_536
+_SECRETS = {"secret_key", "embed_key", "visitor_secret"}
+_SCHEMA = "page_context_schema"
+_FILE_LIMIT = 65_536
 _LISTS = {
     "allowed_origins",
     "trusted_proxies",
@@ -59,6 +62,8 @@ _LISTS = {
     "starter_questions",
     "languages",
     "file_extensions",
+    "signed_only",
+    "page_url_parameters",
 }
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "server": ServerSettings,
@@ -111,7 +116,7 @@ class _Reader:
     def read(self) -> Settings:
         self._read_file()
         self._read_environment()
-        self._read_secret_files(self._data, ())
+        self._read_named_files(self._data, ())
         self._name_sites()
         settings: Settings | None = None
         try:
@@ -193,11 +198,13 @@ class _Reader:
                 table.pop(other, None)
         self._places[key_path] = place
 
-    def _read_secret_files(self, table: dict[str, Any], at: _KeyPath) -> None:
+    def _read_named_files(self, table: dict[str, Any], at: _KeyPath) -> None:
         for key in list(table):
             value = table[key]
-            if isinstance(value, dict):
-                self._read_secret_files(value, (*at, key))
+            if key == _SCHEMA:
+                self._read_schema(table, (*at, key))
+            elif isinstance(value, dict):
+                self._read_named_files(value, (*at, key))
             elif key.endswith("_file") and key.removesuffix("_file") in _SECRETS:
                 secret = key.removesuffix("_file")
                 place = self._place((*at, key))
@@ -207,12 +214,25 @@ class _Reader:
                     self._fail(name, place, f"{secret} is set as well. Keep one of the two")
                     continue
                 try:
-                    table[secret] = _read_secret(Path(str(value)))
+                    table[secret] = _read_text(Path(str(value)))
                 except (OSError, ValueError) as error:
                     reason = getattr(error, "strerror", None) or str(error)
                     self._fail(name, place, f"{str(value)!r} cannot be read: {reason}. Name a readable file")
                     table[secret] = "x" * 32  # so that one mistake is not reported twice
                 self._places[(*at, secret)] = place
+
+    def _read_schema(self, table: dict[str, Any], at: _KeyPath) -> None:
+        """A schema's path becomes what is in the file; one that cannot be read is reported, and left out."""
+        value = table[_SCHEMA]
+        if not isinstance(value, str):
+            return
+        try:
+            table[_SCHEMA] = json.loads(_read_text(Path(value)))
+        except (OSError, ValueError, RecursionError) as error:
+            del table[_SCHEMA]
+            reason = getattr(error, "strerror", None) or str(error)
+            mend = "Name a readable file with a JSON Schema in it"
+            self._fail(".".join(at), self._place(at), f"{value!r} cannot be read: {reason}. {mend}")
 
     def _name_sites(self) -> None:
         sites = self._data.get("sites")
@@ -252,8 +272,8 @@ class _Reader:
         return Problem(key or "settings", self._place(key_path), _mend(detail, key_path))
 
 
-def _read_secret(path: Path) -> str:
-    if path.stat().st_size > _SECRET_FILE_LIMIT:
+def _read_text(path: Path) -> str:
+    if path.stat().st_size > _FILE_LIMIT:
         raise OSError("it is larger than 64 KiB")
     return path.read_text("utf-8").strip()
 
@@ -282,7 +302,7 @@ def _mend(detail: ErrorDetails, key_path: _KeyPath) -> str:
             return (
                 "the embed key is empty; upstream would take it for another channel. Set it from the channel's page"
             )
-        case "too_short" | "string_too_short" if last == "secret_key":
+        case "too_short" | "string_too_short" if last in {"secret_key", "visitor_secret"}:
             return "it is shorter than 32 characters. Make one with `widget-proxy new-secret`"
         case "too_short" if last == "allowed_origins":
             return "no origin is allowed. Name the pages' origins, such as https://shop.example.com"
@@ -340,7 +360,7 @@ def _known_keys(section: _KeyPath) -> list[str]:
     if not section:
         return [*Settings.model_fields, "secret_key_file"]
     if section[0] == "sites" and len(section) == 2:
-        return [*(set(Site.model_fields) - {"slug"}), "embed_key_file"]
+        return [*(set(Site.model_fields) - {"slug"}), "embed_key_file", "visitor_secret_file"]
     model = _SECTIONS.get(section[-1])
     return list(model.model_fields) if model else []
 

@@ -4,9 +4,10 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
 from pydantic_core import PydanticCustomError
 
+from widget_proxy.config.context_schema import ContextSchema
 from widget_proxy.config.hosts import HostPattern
 from widget_proxy.config.origins import OriginPattern, check_https_url, check_origin, check_upstream_url
 from widget_proxy.pacing import Budget
@@ -74,6 +75,10 @@ def _network(text: object) -> IPv4Network | IPv6Network:
     return network
 
 
+def _schema(value: object) -> object:
+    return value if isinstance(value, ContextSchema) else ContextSchema.parse(value)
+
+
 def one_or_many(value: object) -> object:
     """A list, also from one environment variable."""
     return _split_commas(value) if isinstance(value, str) else value
@@ -96,6 +101,10 @@ def mistake(key: str, text: str) -> PydanticCustomError:
 Origins = Annotated[tuple[OriginPattern, ...], BeforeValidator(_origin_patterns), Field(min_length=1)]
 Hosts = Annotated[tuple[HostPattern, ...], BeforeValidator(_host_patterns)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
+PageContextSchema = Annotated[
+    ContextSchema, BeforeValidator(_schema), PlainSerializer(lambda schema: dict(schema.schema))
+]
+Secrets = Annotated[tuple[Annotated[SecretStr, Field(min_length=32)], ...], BeforeValidator(one_or_many)]
 RequestBudget = Annotated[Budget, BeforeValidator(_budget)]
 UpstreamUrl = Annotated[
     str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
@@ -112,6 +121,7 @@ HttpsUrl = Annotated[str, BeforeValidator(lambda value: check_https_url(value) i
 Language = Literal[
     "auto", "en", "ar", "de", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "sw", "tr", "uk", "zh"
 ]
+KeyList = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], BeforeValidator(one_or_many)]
 TextList = Annotated[tuple[ShortText, ...], Field(max_length=10)]
 
 
