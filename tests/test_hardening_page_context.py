@@ -91,7 +91,7 @@ ATTACKS: list[tuple[str, bytes, int, str]] = [
     ("a NUL in a key", b'"page_context": {"price\\u0000": 1}', 400, "page_context_invalid"),
     ("NaN", b'"page_context": {"a": NaN}', 400, "page_context_invalid"),
     ("more than a float", b'"page_context": {"a": 1e999}', 400, "page_context_invalid"),
-    ("ten thousand digits", b'"page_context": {"a": ' + b"9" * 10_000 + b"}", 400, "page_context_invalid"),
+    ("ten thousand digits", b'"page_context": {"a": ' + b"9" * 10_000 + b"}", 400, "bad_request"),
     ("half a character", b'"page_context": {"a": "\\ud800"}', 400, "bad_request"),
     ("an address that runs", b'"page_context": {"page_url": "javascript:alert(1)"}', 400, "page_context_invalid"),
     ("an address that is none", b'"page_context": {"page_url": {"x": "?token=1"}}', 400, "page_context_invalid"),
@@ -139,11 +139,11 @@ def test_what_is_signed_has_to_follow_the_schema_too(strict: Proxy, upstream: Fa
 
 
 def test_no_secret_in_the_pages_address_goes_any_further(strict: Proxy, upstream: FakeUpstream) -> None:
-    context = {"page_url": "https://maya:marker-password@shop.localhost/reset?token=marker-token&ref=mail#marker"}
+    context = {"page_url": "https://maya:hush@shop.localhost/reset?token=hush&ref=mail#hush"}
     handle = strict.start_session(page_context=context)
     strict.send(handle, "hi", page_context=context)
     strict.send(handle, "hi", visitor_token=token(page_context=context))
-    assert "marker" not in json.dumps(upstream.requests())
+    assert "hush" not in json.dumps(upstream.requests())
     assert told(upstream) == {"page_url": "https://shop.localhost/reset?ref=mail"}
 
 
