@@ -292,6 +292,33 @@ def test_its_policy_names_the_hosts_of_images() -> None:
     assert policy(showing.get("/"))["img-src"] == "'self'"
 
 
+def test_the_front_page_shows_what_a_page_can_tell_the_bot() -> None:
+    schema = {
+        "properties": {"sku": {"type": "string", "description": HOSTILE}, "price": {"type": ["number", "null"]}},
+        "required": ["sku"],
+    }
+    site = {"page_context_schema": schema, "visitor_secret": "v" * 32, "signed_only": ["price", "stock"]}
+    page = client(site=site).get("/").text
+    shown = re.search(r'<dl class="keys">(.*?)</dl>', page, re.DOTALL)
+    assert shown is not None
+    assert "alert" in shown[1]
+    assert "<img" not in shown[1]
+    words = " ".join(re.sub(r"<[^>]+>", " ", shown[1].replace(html.escape(HOSTILE, quote=True), "")).split())
+    assert words.startswith("sku string required")
+    assert words.endswith("price number or null signed only stock signed only")
+    assert "sites.shop.page_context_schema" in page
+    assert "What a page tells the bot" not in client().get("/").text
+
+
+def test_where_visitors_need_a_token_there_is_no_chat_page() -> None:
+    site = {"visitor_secret": "v" * 32, "visitor_token": "required"}
+    with client(site=site) as asked:
+        assert asked.get("/sites/shop/chat").status_code == 404
+        assert asked.get("/sites/shop/qr.svg").status_code == 404
+        assert "visitors come with a token" in asked.get("/").text
+    assert client(site=site | {"visitor_token": "optional"}).get("/sites/shop/chat").status_code == 200
+
+
 def test_its_address_is_drawn_as_a_qr_code() -> None:
     browser = client(server={"public_url": PUBLIC})
     response = browser.get("/sites/shop/qr.svg")
