@@ -29,7 +29,7 @@ from widget_proxy.problems import Problem, from_upstream, unavailable
 from widget_proxy.rates import Rates
 from widget_proxy.stream import Streams, is_ready, to_replay
 from widget_proxy.upstream import UpstreamError
-from widget_proxy.visitor_tokens import Visitor, VisitorTokenInvalid, read_token, visitor_key
+from widget_proxy.visitor_tokens import Visitor, VisitorTokenInvalid, read_token, told_of_visitor, visitor_key
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Api:
             data = None if body.session_data is None else check_session_data(body.session_data, site.limits)
         except PageContextError as error:
             raise Problem(error.code, str(error)) from None
-        participant = _participant(body, visitor, site)
+        participant = told_of_visitor(visitor, body.participant, site)
         await self._rates.spend("starts", request, site.slug)
         started = None
         with self._drain.within(DRAIN_SHARE):
@@ -369,16 +369,6 @@ def about(site: Site) -> dict[str, Any]:
         },
         "languages": list(site.languages),
     }
-
-
-def _participant(body: StartBody, visitor: Visitor | None, site: Site) -> dict[str, str | None]:
-    """Who upstream is told the visitor is. Upstream stores it unchecked, so where tokens say who somebody is, nothing
-    else does: what a page claims is dropped, and the answer shows it."""
-    if visitor is not None:
-        return {"id": visitor.id, "name": visitor.name}
-    if body.participant is None or site.takes_tokens != "off":
-        return {"id": None, "name": None}
-    return {"id": body.participant.id, "name": body.participant.name}
 
 
 def _invalid(detail: str = "The handle is not valid here. Start a new conversation.") -> Problem:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 from pydantic import SecretStr
@@ -51,6 +51,23 @@ class Visitor:
 
     def __repr__(self) -> str:
         return "Visitor(…)"
+
+
+class Claim(Protocol):
+    """Who a page says its visitor is."""
+
+    @property
+    def id(self) -> str | None: ...
+
+    @property
+    def name(self) -> str | None: ...
+
+
+def told_of_visitor(visitor: Visitor | None, claimed: Claim | None, site: Site) -> dict[str, str | None]:
+    """Who upstream is told the visitor is. Upstream stores it unchecked, so where tokens say who somebody is, nothing
+    else does: what a page claims is dropped, and the answer shows it."""
+    told = visitor if visitor is not None or site.takes_tokens != "off" else claimed
+    return {"id": None, "name": None} if told is None else {"id": told.id, "name": told.name}
 
 
 def visitor_key(site: str, visitor_id: str) -> str:
