@@ -344,8 +344,9 @@ def visitor_token(site: Site) -> None:
         ("null", "Maya"),
     ):
         site.element(f"void (widget.visitorToken = ((text) => {script})({json.dumps(token(name))}))")
-        site.visitor.say(f"I am {name}")
-        site.visitor.answer(f"I am {name}")
+        site.stage.upstream.order("answers", text=f"Good day, {name}", delay=0.05)
+        site.visitor.say("Who am I?")
+        site.visitor.answer(f"Good day, {name}")
         assert site.stage.upstream.requests("message")[-1]["body"]["context"]["shelf"] == name
     site.element("void (widget.visitorToken = async () => { throw new Error('no network') })")
     site.visitor.say("Is it sent?")
