@@ -690,6 +690,16 @@ TRANSCRIPTS: dict[str, tuple[list[list[object]], list[str]]] = {
          message("b", "assistant", "yes", "4", task="t")],
         ["hi?+", "yes"],
     ),
+    "nor though the history dates the question later": (
+        [["own", {"id": "x", "content": "hi"}], ["accepted", {"id": "x", "task": "t", "time": "3"}],
+         message("b", "assistant", "yes", "4", task="t"), message("a", "user", "hi", "5")],
+        ["hi+", "yes"],
+    ),
+    "nor though the answer is there before the question is accepted": (
+        [["own", {"id": "x", "content": "hi"}], message("b", "assistant", "yes", "4", task="t"),
+         ["own", {"id": "x", "state": "sent", "task": "t", "time": "5"}]],
+        ["hi?+", "yes"],
+    ),
     "an answer stored nowhere is known by its task": (
         [message("a", "assistant", "yes", "4", task="t"), message("b", "assistant", "yes", "5", task="t")],
         ["yes"],

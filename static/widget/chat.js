@@ -96,7 +96,7 @@ export function Chat(host, origin, tell, changed) {
 
   function change(news = {}) {
     for (const item of chat.items) {
-      if (item.own && item.key && item.state === "sent" && !chat.awaited.has(item.task)) store(`${key}:${item.id}`);
+      if (item.own && item.key && /^(sent|complete)$/.test(item.state) && !chat.awaited.has(item.task)) store(`${key}:${item.id}`);
     }
     changed(news);
   }
@@ -197,8 +197,13 @@ export function Chat(host, origin, tell, changed) {
 
   function wait(task) {
     const { event, news } = told.get(task) ?? {};
-    if (event === "done") chat.done(news);
+    if (event === "done") settle(news);
     else chat.awaited.set(task, news?.content ?? "");
+  }
+
+  function settle(news) {
+    const own = chat.done(news);
+    if (own) save(own);
   }
 
   async function ask(url, { body, signal, headers: more } = Object()) {
@@ -385,11 +390,8 @@ export function Chat(host, origin, tell, changed) {
     if (event === "message" && chat.add(news)) message = news;
     if (news.role === "assistant") chat.notice = "";
     if (event === "progress" && waits) chat.awaited.set(task, news.content);
-    if (event === "done") {
-      const own = chat.done(news);
-      chat.awaited.delete(task);
-      if (own) save(own);
-    }
+    if (event === "done") chat.awaited.delete(task);
+    if (task && /message|done/.test(event)) settle(news);
     if (event === "session" && status !== "active") end(status);
     if (event === "notice") chat.notice = news.code === "restored" ? "" : news.detail;
     if (message && now) touch();

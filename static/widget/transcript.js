@@ -8,10 +8,16 @@ export function Transcript() {
   const asks = (task) => (item) => item.own && item.task === task;
 
   function insert(item) {
-    const floor = item.own || !item.task ? 0 : items.findIndex(asks(item.task)) + 1;
     let place = items.length;
-    while (place > floor && items[place - 1].time > item.time) place--;
+    while (place && items[place - 1].time > item.time) place--;
     items.splice(place, 0, item);
+    return pair(item);
+  }
+
+  // An answer stands behind its question, whatever the clocks say and whichever is known first.
+  function pair(item) {
+    const { task } = item, question = items.findIndex(asks(task)), answer = items.findIndex((one) => !one.own && one.task === task);
+    if (task && answer >= 0 && answer < question) items.splice(answer, 0, ...items.splice(question, 1));
     return item;
   }
 
@@ -20,7 +26,7 @@ export function Transcript() {
 
     addOwn(item) {
       const one = own(item.id);
-      if (one) return Object.assign(one, item, one.key && item.state === "unknown" && { state: "sent" });
+      if (one) return pair(Object.assign(one, item, one.key && item.state === "unknown" && { state: "sent" }));
       if (item.key) known.add(item.key);
       return insert({ own: true, role: "user", state: "sending", time: "~", ...item });
     },
@@ -40,9 +46,9 @@ export function Transcript() {
       }
     },
 
-    done({ task, status, detail }) {
+    done({ task, status = "complete", detail }) {
       const one = items.find(asks(task));
-      if (one && status !== "complete") return Object.assign(one, { state: status, detail });
+      if (one?.state === "sent") return Object.assign(one, { state: status, detail });
     },
 
     hasOutcome(item) {
