@@ -3,7 +3,7 @@
   const tags = 'script[src*="/widget"][data-site]';
   const script = Object(document.currentScript ?? document.querySelector(tags) ?? document.querySelector('[src*="/widget.js"]'));
   const base = new URL("widget/", script.src);
-  const names = `site position theme accent button-text button-shape icon-url show-button header-text welcome-messages starter-questions
+  const names = `site position theme accent button-text button-label button-shape icon-url show-button header-text welcome-messages starter-questions
     user-id user-name persistent-session persistent-session-expire allow-full-screen allow-attachments language translations-url
     typing-indicator-text new-chat-confirmation-message disabled banner-message banner-style banner-position mode consent-text feedback
     sound background-stream`.split(/\s+/);
@@ -112,7 +112,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
       const launcher = this.#launcher, text = this.getAttribute("button-text") ?? "", src = this.getAttribute("icon-url");
       const bubble = icon("M20 12a8 8 0 0 1-8 8H4l2-3A8 8 0 1 1 20 12zM9 12h0M12 12h0M15 12h0");
       launcher.replaceChildren(src ? make("img", { src, alt: "" }) : bubble, text);
-      launcher.ariaLabel = text || "Chat";
+      launcher.ariaLabel = text || this.getAttribute("button-label") || "Chat";
       launcher.hidden = !this.is("show-button", "on") || this.matches("[mode=kiosk]");
       this.style.setProperty("--accent", this.getAttribute("accent"));
     }
