@@ -1,7 +1,7 @@
 """Several tabs of one browser: one stream, one conversation, whatever becomes of the tab that reads."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qs, urlsplit
 
@@ -42,14 +42,6 @@ class Tab(Visitor):
         """Open the page, and the chat on it."""
         self.page.goto(f"{self.stage.workshop.url}/tabs")
         self.open_chat()
-
-    def until(self, holds: Callable[[], bool], seconds: float = 5) -> None:
-        """Wait for something that this test sees, and the page does not."""
-        for _ in range(int(seconds / 0.02)):
-            if holds():
-                return
-            self.page.wait_for_timeout(20)
-        raise AssertionError("it did not come to that")
 
     def hide(self, hidden: bool = True) -> None:
         """As if another tab were in front of it."""
