@@ -71,7 +71,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       "content.welcomeMessages": list(option("welcome-messages")) ?? more.welcome_messages,
       "content.starterQuestions": list(option("starter-questions")) ?? more.starter_questions,
       "composer.placeholder": more.placeholder,
-      "launcher.open": more.launcher,
+      "launcher.open": host.getAttribute("button-label") ?? more.launcher,
     };
     language = wanted === "auto" ? document.documentElement.lang || navigator.language : wanted || "en";
     const built = await file(language).catch(() => file(language = "en"));
@@ -137,7 +137,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     const header = make("header", { className: "header", hidden: kiosk() }, make("h2", {}, title), fresh, large,
       press("icon", t("window.close"), () => host.close(), "M6 9l6 6 6-6"));
     frame = make("dialog", { className: "panel", ariaLabel: title, lang: language, dir: /^(ar|fa|he|ur)/.test(language) ? "rtl" : "ltr" }, header,
-      ask, below ? "" : banner, log, pill, status, below ? banner : "", consent, form, over);
+      kiosk() ? fresh : "", ask, below ? "" : banner, log, pill, status, below ? banner : "", consent, form, over);
     frame.oncancel = (event) => {
       event.preventDefault();
       host.close();
