@@ -67,7 +67,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
   class ChatWidget extends HTMLElement {
     static observedAttributes = [...names, "visible"];
-    #key; #panel; #dragged; #opener;
+    #panel; #dragged; #opener;
     #failures = "";
     #root = this.attachShadow({ mode: "open" });
     #launcher = make("button", {
@@ -86,7 +86,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
         delete this[name];
         this[name] = value;
       }
-      this.#key = `chat-widget:open:${base.origin}:${this.getAttribute("site")}`;
+      const state = keep("getItem", `chat-widget:state:${base.origin}:${this.getAttribute("site")}`);
       this.#root.adoptedStyleSheets = [style];
       this.#root.replaceChildren(this.#launcher);
       this.#draw();
@@ -96,7 +96,8 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
           this.showPopover();
         }
       } catch { /* the z-index alone */ }
-      if (kiosk || this.is("visible") || keep("getItem", this.#key)) this.open(false);
+      if (kiosk || this.is("visible") || state === "open") this.open(false);
+      else if (state) this.#with(() => {});
     }
 
     disconnectedCallback() { this.#panel = this.#panel?.destroy(); }
@@ -127,16 +128,12 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
     open(focus = true) {
       if (focus && !this.opened) this.#opener = document.activeElement;
-      return this.#with((panel) => {
-        panel.open(focus);
-        if (!this.matches("[mode=kiosk]")) keep("setItem", this.#key, 1);
-      });
+      return this.#with((panel) => panel.open(focus));
     }
 
     close() {
       if (!this.opened) return;
       this.#panel.close();
-      keep("removeItem", this.#key);
       if (document.activeElement !== this && document.activeElement !== document.body) return;
       this.#launcher.focus();
       Object(this.#opener).focus?.();

@@ -481,6 +481,28 @@ def test_answers_to_a_closed_chat_are_marked_as_unread(visitor: Visitor, stage: 
     assert visitor.page.locator(".launcher.unread").count() == 0
 
 
+def test_an_answer_to_a_chat_that_was_closed_is_marked_on_the_next_page_too(visitor: Visitor, stage: Stage) -> None:
+    stage.upstream.order("answers", text="There you are", delay=3)
+    visitor.go()
+    visitor.open_chat()
+    visitor.say("Hello")
+    expect(visitor.page.locator(".typing")).to_be_visible()
+    visitor.page.get_by_role("button", name="Close chat").click()
+    for path in ("fjord-armchair.html", "care-guide.html"):  # on the way there, and already counted
+        visitor.go(path)
+        unread = visitor.page.get_by_role("button", name="Open chat, 1 new message")
+        expect(unread).to_be_visible(timeout=10_000)
+        assert visitor.page.title().startswith("● ")
+        expect(visitor.page.locator(".panel")).to_be_hidden()
+    unread.click()
+    visitor.answer("There you are")
+    visitor.page.get_by_role("button", name="Close chat").click()
+    visitor.go()
+    visitor.page.wait_for_load_state("networkidle")
+    assert not visitor.page.title().startswith("● ")
+    assert visitor.page.locator(".panel").count() == 0, "nothing is loaded again before it is wanted"
+
+
 def test_the_launcher_says_what_it_does_after_the_chat_was_closed_too(visitor: Visitor) -> None:
     visitor.go()
     visitor.open_chat()

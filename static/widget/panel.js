@@ -25,7 +25,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
   let frame, fresh, large, ask, log, items, progress, typing, starters, pill, status, input, button, form, over, consent;
 
   const chat = Chat(host, origin, tell, (news) => frame && changed(news));
-  const draft = `${chat.key}?draft`;
+  const draft = `${chat.key}?draft`, state = `chat-widget:state:${origin}:${host.getAttribute("site")}`;
 
   // Settings: the element's attribute, else what the site's owner set for all pages
 
@@ -54,6 +54,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       console.warn(`chat-widget: ${detail ?? message}. Do the site's allowed_origins name ${location.origin}?`);
       chat.emit("error", { code, detail });
     }
+    missed = chat.begun && +keep("getItem", state) || 0;
     chat.on(narrow, "change", () => frame.open && show());
     chat.on(self.visualViewport, "resize scroll", () => fit());
     chat.on(document, "visibilitychange", () => frame.open && !document.hidden && count(0));
@@ -210,9 +211,15 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     if (own || end) toEnd();
     if (!message || !live || message.role === "user") return;
     if (away || !end) count(missed + 1);
+    remember();
     if (away && is("sound")) beep();
     const { role, content } = message;
     chat.emit("message:received", { message: { role, content } });
+  }
+
+  // For the next page: open, or how much is unread, or nothing where nothing is awaited either.
+  function remember() {
+    if (!kiosk()) keep("setItem", state, frame.open ? "open" : missed || chat.awaited.size ? missed : "");
   }
 
   // What is told anew is read out anew.
@@ -255,6 +262,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     over.hidden = !chat.over;
     write(over.firstChild, t(chat.over === "ended" ? "status.chatEnded" : "error.sessionExpired"));
     report();
+    remember();
   }
 
   function report() {
@@ -349,6 +357,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       frame.close();
       lock();
       chat.listen(false);
+      remember();
       chat.emit("close");
     },
 
