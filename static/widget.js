@@ -1,4 +1,4 @@
-// The chat's loader. What and why: docs/widget.md, "Inside".
+// The chat's loader. What and why, of all its files: docs/widget.md, "Inside".
 (() => {
   const tags = 'script[src*="/widget"][data-site]';
   const script = Object(document.currentScript ?? document.querySelector(tags) ?? document.querySelector('[src*="/widget.js"]'));
