@@ -2,16 +2,16 @@
 
 import gzip
 import json
-import threading
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from tests.local_server import LocalServer
 
 PACKAGE = Path(__file__).parent.parent / "node_modules/open-chat-studio-widget"
 FILES = PACKAGE / "dist/open-chat-studio-widget"
-HOST = "127.0.0.1"
 
 
 def version() -> str:
@@ -20,7 +20,7 @@ def version() -> str:
     return found
 
 
-class OfficialWidget:
+class OfficialWidget(LocalServer):
     """Its files, gzipped once and at best, and its API, passed on to `upstream_url`."""
 
     def __init__(self, upstream_url: str) -> None:
@@ -65,16 +65,4 @@ class OfficialWidget:
             def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 # its name there
                 """Silent."""
 
-        self._server = ThreadingHTTPServer((HOST, 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://{HOST}:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(Handler)

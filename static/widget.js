@@ -1,9 +1,9 @@
-// The chat's loader. What and why: docs/widget.md, "Inside".
+// The chat's loader. What and why, of all its files: docs/widget.md, "Inside".
 (() => {
   const tags = 'script[src*="/widget"][data-site]';
   const script = Object(document.currentScript ?? document.querySelector(tags) ?? document.querySelector('[src*="/widget.js"]'));
   const base = new URL("widget/", script.src);
-  const names = `site position theme accent button-text button-shape icon-url show-button header-text welcome-messages starter-questions
+  const names = `site position theme accent button-text button-label button-shape icon-url show-button header-text welcome-messages starter-questions
     user-id user-name persistent-session persistent-session-expire allow-full-screen allow-attachments language translations-url
     typing-indicator-text new-chat-confirmation-message disabled banner-message banner-style banner-position mode consent-text feedback
     sound background-stream`.split(/\s+/);
@@ -67,7 +67,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
   class ChatWidget extends HTMLElement {
     static observedAttributes = [...names, "visible"];
-    #key; #panel; #dragged; #opener;
+    #panel; #dragged; #opener;
     #failures = "";
     #root = this.attachShadow({ mode: "open" });
     #launcher = make("button", {
@@ -86,7 +86,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
         delete this[name];
         this[name] = value;
       }
-      this.#key = `chat-widget:open:${base.origin}:${this.getAttribute("site")}`;
+      const state = keep("getItem", `chat-widget:state:${base.origin}:${this.getAttribute("site")}`);
       this.#root.adoptedStyleSheets = [style];
       this.#root.replaceChildren(this.#launcher);
       this.#draw();
@@ -96,7 +96,8 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
           this.showPopover();
         }
       } catch { /* the z-index alone */ }
-      if (kiosk || this.is("visible") || keep("getItem", this.#key)) this.open(false);
+      if (kiosk || this.is("visible") || state === "open") this.open(false);
+      else if (state) this.#with(() => {});
     }
 
     disconnectedCallback() { this.#panel = this.#panel?.destroy(); }
@@ -112,7 +113,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
       const launcher = this.#launcher, text = this.getAttribute("button-text") ?? "", src = this.getAttribute("icon-url");
       const bubble = icon("M20 12a8 8 0 0 1-8 8H4l2-3A8 8 0 1 1 20 12zM9 12h0M12 12h0M15 12h0");
       launcher.replaceChildren(src ? make("img", { src, alt: "" }) : bubble, text);
-      launcher.ariaLabel = text || "Chat";
+      launcher.ariaLabel = text || this.getAttribute("button-label") || "Chat";
       launcher.hidden = !this.is("show-button", "on") || this.matches("[mode=kiosk]");
       this.style.setProperty("--accent", this.getAttribute("accent"));
     }
@@ -127,16 +128,12 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
     open(focus = true) {
       if (focus && !this.opened) this.#opener = document.activeElement;
-      return this.#with((panel) => {
-        panel.open(focus);
-        if (!this.matches("[mode=kiosk]")) keep("setItem", this.#key, 1);
-      });
+      return this.#with((panel) => panel.open(focus));
     }
 
     close() {
       if (!this.opened) return;
       this.#panel.close();
-      keep("removeItem", this.#key);
       if (document.activeElement !== this && document.activeElement !== document.body) return;
       this.#launcher.focus();
       Object(this.#opener).focus?.();

@@ -1,16 +1,16 @@
 """A real browser on a real shop: everything its pages receive is kept, so that a test can search it."""
 
 import base64
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Browser, Error, Locator, Page, Request, Response
 
+from tests.local_server import LocalServer
 from tests.servers import EMBED_KEY, HOST, SECRET_KEY, VISITOR_SECRET, FakeUpstream, Proxy, Server, free_port
 
 ARGUMENTS = [
@@ -29,7 +29,7 @@ class Shop(Server):
         super().__init__(["widget_proxy.demo", str(port), proxy_url], port, log)
 
 
-class Workshop:
+class Workshop(LocalServer):
     """A website whose pages a test writes, with the headers it wants: `pages["/x"] = (headers, body)`."""
 
     def __init__(self) -> None:
@@ -48,18 +48,7 @@ class Workshop:
             def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 # its name there
                 """Silent."""
 
-        self._server = ThreadingHTTPServer((HOST, 0), Handler)
-        self.url = f"http://{HOST}:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(Handler)
 
 
 class Stage:
@@ -150,6 +139,14 @@ class Visitor:
         })"""
         found: list[str] = self.page.locator(".item").evaluate_all(script)
         return found
+
+    def until(self, holds: Callable[[], bool], seconds: float = 5) -> None:
+        """Wait for something that the test sees, and the page does not."""
+        for _ in range(int(seconds / 0.02)):
+            if holds():
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError("it did not come to that")
 
     def received(self) -> bytes:
         """Every byte of every answer so far: status, headers and bodies."""

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, Route, expect
 
 from tests.browser import Stage, Visitor, visiting
 from tests.servers import Proxy, running
@@ -69,8 +70,9 @@ def page_with(owner: Visitor, tag: str, policy: str | None = None) -> Page:
 
 def test_at_first_the_tag_says_only_what_the_site_needs(owner: Visitor, stage: Stage) -> None:
     assert tag(owner) == (
-        f'<script src="{stage.proxy.url}/widget.js" data-site="shop"\n        data-accent="#1f5f5b" async></script>'
-    ), "the accent is the site's own; the launcher is drawn before that is known"
+        f'<script src="{stage.proxy.url}/widget.js" data-site="shop"\n        data-accent="#1f5f5b"'
+        '\n        data-button-label="Ask about this page" async></script>'
+    ), "colour and name are the site's own; the launcher is drawn before they are known"
 
 
 OPTIONS = [
@@ -87,6 +89,7 @@ OPTIONS = [
     ("Keep up to date in hidden tabs", 'data-background-stream="true"', ("background-stream", "true")),
 ]
 FIELDS = {
+    "Name of the button": ("button-label", "Ask the workshop"),
     "Image in place of its icon": ("icon-url", "https://images.example.com/icon.svg"),
     "Notice": ("banner-message", "Back at nine"),
     "Consent": ("consent-text", "We keep what you write."),
@@ -336,35 +339,42 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("name", "options"), [("", {}), ("-phone", PHONE)], ids=["desktop", "phone"])
-def test_the_front_page_fits_and_can_be_read(
-    browser: Browser,
-    stage: Stage,
-    images: Path,
-    tmp_path: Path,
-    scheme: str,
-    name: str,
-    options: dict[str, object],
-) -> None:
-    with visiting(browser, stage, color_scheme=scheme, **options) as owner:
-        open_front(owner)
-        assert owner.page.evaluate(CONTRAST) == []
-        width = owner.page.evaluate("innerWidth")
-        assert owner.page.evaluate("document.documentElement.scrollWidth") <= width
-        unlabelled = (
-            "[...document.querySelectorAll('input, select, textarea')].filter(one => !one.labels.length).length"
-        )
-        assert owner.page.evaluate(unlabelled) == 0
-        if name:
-            small = """[...document.querySelectorAll("button, select, textarea, .choice label, .check")]
-                .filter(one => one.checkVisibility() && one.getBoundingClientRect().height < 24).length"""
-            assert owner.page.evaluate(small) == 0
-        if (name, scheme) == ("", "light"):
-            owner.page.set_viewport_size({"width": 1280, "height": 1160})
-            owner.page.screenshot(path=images / "builder.png", animations="disabled")
-        else:
-            owner.page.screenshot(path=tmp_path / "builder.png", animations="disabled", full_page=True)
+class Screen(NamedTuple):
+    """Somebody before a large screen or a small one, light or dark; `pictures` is where one taken there goes."""
+
+    visitor: Visitor
+    small: bool
+    pictures: Path
+
+
+SCREENS = [(scheme, small) for scheme in ("light", "dark") for small in (False, True)]
+
+
+@pytest.fixture(params=SCREENS, ids=[f"{scheme}-{'phone' if small else 'desktop'}" for scheme, small in SCREENS])
+def screen(
+    request: pytest.FixtureRequest, browser: Browser, stage: Stage, images: Path, tmp_path: Path
+) -> Iterator[Screen]:
+    scheme, small = request.param
+    pictures = images if (scheme, small) == ("light", False) else tmp_path
+    with visiting(browser, stage, color_scheme=scheme, **(PHONE if small else {})) as visitor:
+        yield Screen(visitor, small, pictures)
+
+
+def test_the_front_page_fits_and_can_be_read(screen: Screen) -> None:
+    owner, small, pictures = screen
+    open_front(owner)
+    assert owner.page.evaluate(CONTRAST) == []
+    width = owner.page.evaluate("innerWidth")
+    assert owner.page.evaluate("document.documentElement.scrollWidth") <= width
+    unlabelled = "[...document.querySelectorAll('input, select, textarea')].filter(one => !one.labels.length).length"
+    assert owner.page.evaluate(unlabelled) == 0
+    if small:
+        low = """[...document.querySelectorAll("button, select, textarea, .choice label, .check")]
+            .filter(one => one.checkVisibility() && one.getBoundingClientRect().height < 24).length"""
+        assert owner.page.evaluate(low) == 0
+    else:
+        owner.page.set_viewport_size({"width": 1280, "height": 1160})
+    owner.page.screenshot(path=pictures / "builder.png", animations="disabled", full_page=small)
 
 
 # The full-page chat
@@ -436,35 +446,58 @@ def test_the_chat_page_works_by_keyboard(linked: Visitor) -> None:
     expect(linked.page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("name", "options"), [("", {}), ("-phone", PHONE)], ids=["desktop", "phone"])
-def test_the_chat_page_fits(
-    browser: Browser,
-    stage: Stage,
-    images: Path,
-    tmp_path: Path,
-    scheme: str,
-    name: str,
-    options: dict[str, object],
-) -> None:
-    with visiting(browser, stage, color_scheme=scheme, **options) as visitor:
+def test_the_chat_page_fits(screen: Screen) -> None:
+    visitor, small, pictures = screen
+    follow(visitor)
+    visitor.say("What can you do?")
+    expect(visitor.page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
+    box = visitor.page.locator(".panel").bounding_box()
+    assert box is not None
+    width, height = visitor.page.evaluate("[innerWidth, innerHeight]")
+    if small:
+        assert (box["x"], box["width"]) == (0, 390)
+        assert box["y"] + box["height"] == 844
+        assert box["y"] < 80, "at most a heading above it"
+    else:
+        assert abs(box["x"] + box["width"] / 2 - width / 2) <= 1, "in the middle"
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height
+    assert visitor.page.evaluate("document.documentElement.scrollHeight") <= height
+    visitor.page.screenshot(path=pictures / "chat-page.png", animations="disabled")
+
+
+@pytest.mark.parametrize("by_keyboard", [True, False], ids=["by keyboard", "by finger"])
+def test_the_chat_page_begins_a_new_chat(browser: Browser, stage: Stage, by_keyboard: bool) -> None:
+    with visiting(browser, stage, **({} if by_keyboard else PHONE)) as visitor:
+        page = visitor.page
+
+        def press(button: Locator) -> None:
+            if by_keyboard:
+                button.focus()
+                page.keyboard.press("Enter")
+            else:
+                button.tap()
+
         follow(visitor)
+        fresh = page.get_by_role("button", name="Start new chat")
+        expect(fresh).to_have_count(0)  # there is nothing to leave behind yet
         visitor.say("What can you do?")
-        expect(visitor.page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
-        box = visitor.page.locator(".panel").bounding_box()
-        assert box is not None
-        width, height = visitor.page.evaluate("[innerWidth, innerHeight]")
-        if name:
-            assert (box["x"], box["width"]) == (0, 390)
-            assert box["y"] + box["height"] == 844
-            assert box["y"] < 80, "at most a heading above it"
-        else:
-            assert abs(box["x"] + box["width"] / 2 - width / 2) <= 1, "in the middle"
-            assert box["y"] >= 0
-            assert box["y"] + box["height"] <= height
-        assert visitor.page.evaluate("document.documentElement.scrollHeight") <= height
-        directory = images if (name, scheme) == ("", "light") else tmp_path
-        visitor.page.screenshot(path=directory / "chat-page.png", animations="disabled")
+        expect(page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
+        press(fresh)
+        page.get_by_role("button", name="Cancel").wait_for()
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+        assert len(visitor.lines()) == 2
+        press(fresh)
+        press(page.locator(".ask .solid"))
+        expect(page.locator(".item")).to_have_count(0)
+        expect(page.locator("textarea")).to_be_focused()
+        visitor.say("And now?")
+        expect(page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
+        assert len(stage.upstream.requests("start")) == 2
+        page.reload()
+        expect(page.locator("[role=log] .bot")).to_have_count(1, timeout=15_000)
+        assert visitor.lines()[0] == "mine: And now?"
 
 
 def test_switched_off_there_is_nothing(browser: Browser, stage: Stage, tmp_path: Path) -> None:

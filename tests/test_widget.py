@@ -481,6 +481,45 @@ def test_answers_to_a_closed_chat_are_marked_as_unread(visitor: Visitor, stage: 
     assert visitor.page.locator(".launcher.unread").count() == 0
 
 
+def test_an_answer_to_a_chat_that_was_closed_is_marked_on_the_next_page_too(visitor: Visitor, stage: Stage) -> None:
+    stage.upstream.order("answers", text="There you are", delay=3)
+    visitor.go()
+    visitor.open_chat()
+    visitor.say("Hello")
+    expect(visitor.page.locator(".typing")).to_be_visible()
+    visitor.page.get_by_role("button", name="Close chat").click()
+    for path in ("fjord-armchair.html", "care-guide.html"):  # on the way there, and already counted
+        visitor.go(path)
+        unread = visitor.page.get_by_role("button", name="Open chat, 1 new message")
+        expect(unread).to_be_visible(timeout=10_000)
+        assert visitor.page.title().startswith("● ")
+        expect(visitor.page.locator(".panel")).to_be_hidden()
+    unread.click()
+    visitor.answer("There you are")
+    visitor.page.get_by_role("button", name="Close chat").click()
+    visitor.go()
+    visitor.page.wait_for_load_state("networkidle")
+    assert not visitor.page.title().startswith("● ")
+    assert visitor.page.locator(".panel").count() == 0, "nothing is loaded again before it is wanted"
+
+
+def test_a_conversation_that_ends_with_its_page_leaves_nothing_to_wait_for(visitor: Visitor, stage: Stage) -> None:
+    stage.upstream.order("answers", text="There you are", delay=30)
+    stage.workshop.pages["/brief"] = (
+        {},
+        tag(stage).replace("data-site", 'data-persistent-session="false" data-site'),
+    )
+    visitor.page.goto(f"{stage.workshop.url}/brief")
+    visitor.open_chat()
+    visitor.say("Hello")
+    expect(visitor.page.locator(".typing")).to_be_visible()
+    visitor.page.get_by_role("button", name="Close chat").click()
+    for asked in (True, False):
+        visitor.page.reload()
+        visitor.page.wait_for_load_state("networkidle")
+        assert (visitor.page.locator(".panel").count() == 1) is asked
+
+
 def test_the_launcher_says_what_it_does_after_the_chat_was_closed_too(visitor: Visitor) -> None:
     visitor.go()
     visitor.open_chat()
@@ -545,8 +584,8 @@ def test_files_are_checked_uploaded_and_sent(browser: Browser, stage_with_files:
 def test_all_of_the_widget_weighs_little() -> None:
     loader = weight(STATIC / "widget.js")
     everything = loader + sum(weight(path) for path in (STATIC / "widget").iterdir() if path.is_file())
-    assert loader < 3800
-    assert everything < 22_300, "bytes gzipped, loader and modules and styles"
+    assert loader < 3760
+    assert everything < 22_700, "bytes gzipped, loader and modules and styles"
 
 
 def test_what_is_loaded_is_loaded_when_it_is_wanted(visitor: Visitor, stage: Stage) -> None:
@@ -634,7 +673,7 @@ SSE_CASES = [
 @pytest.mark.parametrize(("text", "events"), SSE_CASES)
 def test_a_stream_is_read_the_same_however_it_is_cut(modules: Visitor, text: str, events: list[list[str]]) -> None:
     script = """async ([text, cut]) => {
-        const {parser} = await load("chat.js");
+        const {parser} = await load("transcript.js");
         const events = [], feed = parser(({event, data, id}) => events.push([event, data, id ?? null]), () => {});
         if (cut === 0) [...text].forEach(feed); else { feed(text.slice(0, cut)); feed(text.slice(cut)); }
         return events;
@@ -645,7 +684,7 @@ def test_a_stream_is_read_the_same_however_it_is_cut(modules: Visitor, text: str
 
 def test_a_stream_tells_how_long_to_wait(modules: Visitor) -> None:
     script = """async () => {
-        const {parser} = await load("chat.js");
+        const {parser} = await load("transcript.js");
         let told;
         parser(() => {}, (wait) => { told = wait; })("retry: 1234\\n\\n");
         return told;
@@ -660,6 +699,7 @@ TRANSCRIPT = """async (steps) => {
         if (what === "own") own[value.id] = transcript.addOwn(value);
         if (what === "accepted") Object.assign(own[value.id], {state: "sent", ...value});
         if (what === "add") transcript.add({created_at: null, ...value});
+        if (what === "live") transcript.add({created_at: null, ...value}, true);
         if (what === "done") transcript.done(value);
     }
     return transcript.items.map(item => item.content + (item.key ? "" : "?") + (item.own && transcript.hasOutcome(item) ? "+" : ""));
@@ -689,6 +729,21 @@ TRANSCRIPTS: dict[str, tuple[list[list[object]], list[str]]] = {
         [["own", {"id": "x", "content": "hi"}], ["accepted", {"id": "x", "task": "t", "time": "5"}],
          message("b", "assistant", "yes", "4", task="t")],
         ["hi?+", "yes"],
+    ),
+    "nor though the history dates the question later": (
+        [["own", {"id": "x", "content": "hi"}], ["accepted", {"id": "x", "task": "t", "time": "3"}],
+         message("b", "assistant", "yes", "4", task="t"), message("a", "user", "hi", "5")],
+        ["hi+", "yes"],
+    ),
+    "nor though the answer is there before the question is accepted": (
+        [["own", {"id": "x", "content": "hi"}], message("b", "assistant", "yes", "4", task="t"),
+         ["own", {"id": "x", "state": "sent", "task": "t", "time": "5"}]],
+        ["hi?+", "yes"],
+    ),
+    "and at once behind the question on its way": (
+        [["own", {"id": "x", "content": "hi"}], ["own", {"id": "y", "content": "and"}],
+         ["live", message("b", "assistant", "yes", "4", task="t")[1]]],
+        ["hi?+", "yes", "and?"],
     ),
     "an answer stored nowhere is known by its task": (
         [message("a", "assistant", "yes", "4", task="t"), message("b", "assistant", "yes", "5", task="t")],
@@ -734,7 +789,7 @@ HTML_CASES = [
 @pytest.mark.parametrize(("given", "built"), HTML_CASES)
 def test_html_is_built_from_an_allow_list(modules: Visitor, given: str, built: str) -> None:
     script = """async (html) => {
-        const {build} = await load("panel.js"), box = document.createElement("div");
+        const {build} = await load("transcript.js"), box = document.createElement("div");
         box.append(build(html));
         return box.innerHTML;
     }"""

@@ -180,14 +180,22 @@ def test_a_hand_that_trembles_still_presses(website: Website) -> None:
     assert website.box(website.launcher) == box
 
 
-def test_a_finger_drags_the_launcher_and_not_the_page(phone: Website) -> None:
+def drag_by_finger(phone: Website, pause: float = 0) -> None:
+    """The launcher, 200 pixels to the left and 400 up, with so many milliseconds between the moves."""
     box, finger = phone.box(phone.launcher), phone.devtools()
     x, y = (box["left"] + box["right"]) / 2, (box["top"] + box["bottom"]) / 2
     finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
     for step in range(1, 6):
         touch = {"x": x - 40 * step, "y": y - 80 * step}
         finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [touch]})
+        if pause:
+            phone.page.wait_for_timeout(pause)
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_a_finger_drags_the_launcher_and_not_the_page(phone: Website) -> None:
+    box = phone.box(phone.launcher)
+    drag_by_finger(phone)
     moved = phone.box(phone.launcher)
     assert (moved["left"] - box["left"], moved["top"] - box["top"]) == pytest.approx((-200, -400), abs=1)
     assert phone.page.evaluate("scrollY") == 0
@@ -209,27 +217,28 @@ def test_a_dragged_launcher_stays_within_a_window_made_smaller(website: Website)
     expect(website.launcher).to_be_in_viewport(ratio=1)
 
 
-def test_a_launcher_dragged_fast_follows(website: Website) -> None:
-    website.visit()
+def flick(website: Website) -> None:
+    """The launcher, to (300, 200) in one move, held 30 pixels from its corner."""
     box, mouse = website.box(website.launcher), website.page.mouse
     mouse.move(box["left"] + 30, box["top"] + 30)
     mouse.down()
     mouse.move(300, 200)
     mouse.up()
+
+
+def test_a_launcher_dragged_fast_follows(website: Website) -> None:
+    website.visit()
+    flick(website)
     moved = website.box(website.launcher)
     assert (moved["left"] + 30, moved["top"] + 30) == pytest.approx((300, 200), abs=1)
 
 
 def test_a_launcher_left_by_a_fast_hand_does_not_cling_to_the_mouse(website: Website) -> None:
     website.visit()
-    box, mouse = website.box(website.launcher), website.page.mouse
-    mouse.move(box["left"] + 30, box["top"] + 30)
-    mouse.down()
-    mouse.move(300, 200)
-    mouse.up()
+    flick(website)
     before = website.box(website.launcher)
-    mouse.move((before["left"] + before["right"]) / 2, (before["top"] + before["bottom"]) / 2)
-    mouse.move(before["left"] + 12, before["top"] + 29)
+    website.page.mouse.move((before["left"] + before["right"]) / 2, (before["top"] + before["bottom"]) / 2)
+    website.page.mouse.move(before["left"] + 12, before["top"] + 29)
     assert website.box(website.launcher) == before, "no button is pressed"
 
 
@@ -256,14 +265,7 @@ def test_with_the_keyboard_the_last_words_stay_in_view(phone: Website) -> None:
 
 
 def test_a_launcher_dragged_by_a_finger_opens_with_the_next_tap(phone: Website) -> None:
-    box, finger = phone.box(phone.launcher), phone.devtools()
-    x, y = (box["left"] + box["right"]) / 2, (box["top"] + box["bottom"]) / 2
-    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    for step in range(1, 6):
-        touch = {"x": x - 40 * step, "y": y - 80 * step}
-        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [touch]})
-        phone.page.wait_for_timeout(150)  # after a flick, Chromium takes the next tap for the end of its momentum
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    drag_by_finger(phone, pause=150)  # after a flick, Chromium takes the next tap for the end of its momentum
     phone.page.wait_for_timeout(500)
     phone.launcher.tap()
     phone.panel.wait_for()

@@ -403,19 +403,26 @@ CUT_OFF = """() => {
 }"""
 
 
+@pytest.fixture
+def still(browser: Browser, stage: Stage) -> Iterator[Website]:
+    """A visitor whose panel does not rise: places are measured as they stay."""
+    with on_website(browser, stage, reduced_motion="reduce") as website:
+        yield website
+
+
 @pytest.mark.parametrize("size", SIZES)
-def test_magnified_no_control_is_cut_off(website: Website, size: str) -> None:
-    website.page.set_viewport_size(SIZES[size])  # type: ignore[arg-type]
-    website.enter(site="other", banner_message="Back at nine on Monday.")
-    website.button("Attach files").wait_for()
-    website.ask()
-    assert website.page.evaluate(CUT_OFF) == []
-    box, (width, height) = website.box(website.panel), SIZES[size].values()
+def test_magnified_no_control_is_cut_off(still: Website, size: str) -> None:
+    still.page.set_viewport_size(SIZES[size])  # type: ignore[arg-type]
+    still.enter(site="other", banner_message="Back at nine on Monday.")
+    still.button("Attach files").wait_for()
+    still.ask()
+    assert still.page.evaluate(CUT_OFF) == []
+    box, (width, height) = still.box(still.panel), SIZES[size].values()
     assert 0 <= box["left"] < box["right"] <= width
     assert 0 <= box["top"] < box["bottom"] <= height
-    website.page.get_by_role("button", name="Start new chat").first.click()
-    website.button("Cancel").wait_for()
-    assert not {"Cancel", "Start new chat"} & set(website.page.evaluate(CUT_OFF))
+    still.page.get_by_role("button", name="Start new chat").first.click()
+    still.button("Cancel").wait_for()
+    assert not {"Cancel", "Start new chat"} & set(still.page.evaluate(CUT_OFF))
 
 
 def test_text_twice_as_large_cuts_nothing_off(website: Website) -> None:

@@ -1,6 +1,6 @@
 """A website of somebody else's with the chat on it, and one visitor of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -104,14 +104,6 @@ class Website(Visitor):
     def contexts(self) -> list[dict[str, Any]]:
         """What upstream was told of the page, a message each."""
         return [one["body"].get("context") or {} for one in self.stage.upstream.requests("message")]
-
-    def until(self, holds: Callable[[], bool], seconds: float = 5) -> None:
-        """Wait for something that the test sees, and the page does not."""
-        for _ in range(int(seconds / 0.02)):
-            if holds():
-                return
-            self.page.wait_for_timeout(20)
-        raise AssertionError("it did not come to that")
 
     def devtools(self) -> CDPSession:
         """The browser's own debugger, for what no visitor's hand can do here."""

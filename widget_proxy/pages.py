@@ -174,6 +174,7 @@ def _standard(site: Site) -> dict[str, str | list[str]]:
         "accent": Look().accent,
         "language": site.look.language or "en",
         "button-text": "",
+        "button-label": "",
         "button-shape": "round",
         "icon-url": "",
         "show-button": "true",
@@ -201,4 +202,5 @@ def _attribute(value: str | bool | tuple[str, ...] | None) -> str | list[str]:
 
 def _chosen(site: Site) -> dict[str, str | list[str]]:
     """What the builder begins with: the site's own look."""
-    return _standard(site) | {"position": site.look.position, "accent": site.look.accent.lower()}
+    look, name = site.look, site.texts.launcher
+    return _standard(site) | {"position": look.position, "accent": look.accent.lower(), "button-label": name or ""}

@@ -1,7 +1,7 @@
-// The conversation: docs/widget.md, "Inside".
+// The conversation.
 
 import { pageContext } from "./page-context.js";
-import { Transcript } from "./transcript.js";
+import { Transcript, parser } from "./transcript.js";
 
 const OVER = { session_ended: "ended", session_expired: "expired", handle_invalid: "expired" };
 const PATIENCE = 40_000;
@@ -12,7 +12,7 @@ export function Chat(host, origin, tell, changed) {
   const key = `chat-widget:${origin}:${setting("site")}${id ? `@${encodeURIComponent(id)}` : ""}`;
   const about = `${origin}/v1/sites/${setting("site")}`, api = `${origin}/v1/session/`;
   const leave = Object.assign(new AbortController(), { capture: true });
-  let handle, open, away, awayTimer, sending, queue = Promise.resolve(), storage = {};
+  let handle, open, away, awayTimer, lookAgain, sending, queue = Promise.resolve(), storage = {};
   // The stream: up to where and what it told, and its connection.
   let cursor, caughtUp, told, attempt, heardAt, linkedAt, tryNow;
   // The line of tabs: our turn, and the turn that leads where it is ours.
@@ -29,15 +29,11 @@ export function Chat(host, origin, tell, changed) {
     ...Transcript(), key, limits: Object(),
 
     get begun() { return handle || chat.items.length; },
-
     get agreed() { return stored(`${key}?agreed`); },
-
     agree() { store(`${key}?agreed`, true); },
 
     checking: ({ since }) => !chat.over && !(linkedAt && Date.now() - Math.max(since, linkedAt) > PATIENCE),
-
     emit(type, detail) { tell(host, type, detail && { ...detail, sessionId: handle?.slice(-16) }); },
-
     on(target, types, listener) { types.split(" ").forEach((type) => target?.addEventListener(type, listener, leave)); },
 
     async about() {
@@ -87,7 +83,6 @@ export function Chat(host, origin, tell, changed) {
   function begin(known) {
     stepOut();
     handle = known;
-    cursor = caughtUp = linkedAt = null;
     told = new Map();
     sending = new Set();
     Object.assign(chat, Transcript());
@@ -95,17 +90,17 @@ export function Chat(host, origin, tell, changed) {
   }
 
   function change(news = {}) {
+    clearTimeout(lookAgain);
+    if (chat.items.some((item) => item.state === "unknown" && chat.checking(item))) lookAgain = setTimeout(change, 5000);
     for (const item of chat.items) {
-      if (item.own && item.key && item.state === "sent" && !chat.awaited.has(item.task)) store(`${key}:${item.id}`);
+      if (item.own && item.key && /^(sent|complete)$/.test(item.state) && !chat.awaited.has(item.task)) store(`${key}:${item.id}`);
     }
     changed(news);
   }
 
   // What a reload must not lose
 
-  function stored(one) {
-    try { return JSON.parse(storage[one]); } catch { /* blocked */ }
-  }
+  function stored(one) { try { return JSON.parse(storage[one]); } catch { /* blocked */ } }
 
   function store(one, value) {
     try {
@@ -115,9 +110,7 @@ export function Chat(host, origin, tell, changed) {
   }
 
   const note = (more) => store(key, { ...stored(key), handle, ...more });
-
   const touch = () => note({ at: Date.now() });
-
   const kept = () => Object.keys(storage).filter((one) => one.startsWith(`${key}:`)).sort();
 
   function save(item, state = item.state) {
@@ -200,8 +193,13 @@ export function Chat(host, origin, tell, changed) {
 
   function wait(task) {
     const { event, news } = told.get(task) ?? {};
-    if (event === "done") chat.done(news);
+    if (event === "done") settle(news);
     else chat.awaited.set(task, news?.content ?? "");
+  }
+
+  function settle(news) {
+    const own = chat.done(news);
+    if (own) save(own);
   }
 
   async function ask(url, { body, signal, headers: more } = Object()) {
@@ -250,7 +248,6 @@ export function Chat(host, origin, tell, changed) {
 
   function suspend() {
     stepOut();
-    cursor = caughtUp = linkedAt = null;
     sending.forEach((item) => save(item, "unknown"));
   }
 
@@ -295,6 +292,7 @@ export function Chat(host, origin, tell, changed) {
     clearTimeout(silence);
     turn = turn?.abort();
     channel = channel?.close();
+    cursor = caughtUp = linkedAt = null;
   }
 
   function hear(news) {
@@ -321,10 +319,7 @@ export function Chat(host, origin, tell, changed) {
   function setConnection(connection) {
     chat.connection = connection;
     if (connection) linkedAt = 0;
-    else if (!linkedAt) {
-      linkedAt = Date.now();
-      setTimeout(change, PATIENCE + 100);
-    }
+    else linkedAt ||= Date.now();
   }
 
   const check = () => Date.now() - heardAt > PATIENCE && attempt.abort();
@@ -377,22 +372,18 @@ export function Chat(host, origin, tell, changed) {
     const news = { event, news: JSON.parse(data) };
     cursor = place || cursor;
     share([news]);
-    caughtUp ||= event === "ready";
-    take(news, caughtUp);
+    take(news, caughtUp ||= event === "ready");
   }
 
   function take({ event, news }, now) {
     const { task, status } = news, waits = chat.awaited.has(task);
     let message;
     told.set(news.key ?? task ?? event, { event, news });
-    if (event === "message" && chat.add(news)) message = news;
+    if (event === "message" && chat.add(news, now)) message = news;
     if (news.role === "assistant") chat.notice = "";
     if (event === "progress" && waits) chat.awaited.set(task, news.content);
-    if (event === "done") {
-      const own = chat.done(news);
-      chat.awaited.delete(task);
-      if (own) save(own);
-    }
+    if (event === "done") chat.awaited.delete(task);
+    if (task && /message|done/.test(event)) settle(news);
     if (event === "session" && status !== "active") end(status);
     if (event === "notice") chat.notice = news.code === "restored" ? "" : news.detail;
     if (message && now) touch();
@@ -407,22 +398,4 @@ export function Chat(host, origin, tell, changed) {
   chat.on(self, "pagehide freeze", suspend);
   chat.on(self, "storage", (event) => event.key?.startsWith(key) && recall());
   return chat;
-}
-
-// Server-sent events
-
-export function parser(onevent, onretry) {
-  let rest = "", event = {};
-  return (text) => {
-    const lines = (rest + text).split(/\r?\n/);
-    rest = lines.pop() ?? "";
-    for (const line of lines) {
-      const [, field, value] = /^([^:]*):? ?(.*)/.exec(line) ?? [];
-      if (!line) {
-        if ("data" in event) onevent({ event: "message", ...event });
-        event = {};
-      } else if (field === "retry") onretry(+value);
-      else event[field] = field === "data" && "data" in event ? `${event.data}\n${value}` : value;
-    }
-  };
 }

@@ -1,4 +1,4 @@
-// The visitor's files: docs/widget.md, "Inside".
+// The visitor's files.
 
 export function Files({ chat, make, div, press, t, typed, closed }) {
   let files = [], list;

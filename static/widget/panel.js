@@ -1,9 +1,9 @@
-// The looks: docs/widget.md, "Inside".
+// The looks.
 
 import { Chat } from "./chat.js";
+import { build } from "./transcript.js";
 // Asked for now rather than when chat.js is there.
 import "./page-context.js";
-import "./transcript.js";
 
 const MARK = "● ";
 
@@ -25,14 +25,12 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
   let frame, fresh, large, ask, log, items, progress, typing, starters, pill, status, input, button, form, over, consent;
 
   const chat = Chat(host, origin, tell, (news) => frame && changed(news));
-  const draft = `${chat.key}?draft`;
+  const draft = `${chat.key}?draft`, tabState = `chat-widget:state:${origin}:${host.getAttribute("site")}`;
 
   // Settings: the element's attribute, else what the site's owner set for all pages
 
   const usual = (name) => site.look?.[name.replaceAll("-", "_")];
-
   const option = (name) => host.getAttribute(name) ?? usual(name);
-
   const is = (name, otherwise) => host.is(name, usual(name) ?? otherwise);
 
   // Words
@@ -54,10 +52,12 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       console.warn(`chat-widget: ${detail ?? message}. Do the site's allowed_origins name ${location.origin}?`);
       chat.emit("error", { code, detail });
     }
+    missed = chat.begun && +keep("getItem", tabState) || 0;
     chat.on(narrow, "change", () => frame.open && show());
     chat.on(self.visualViewport, "resize scroll", () => fit());
     chat.on(document, "visibilitychange", () => frame.open && !document.hidden && count(0));
     draw();
+    remember();
   }
 
   async function words() {
@@ -71,7 +71,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       "content.welcomeMessages": list(option("welcome-messages")) ?? more.welcome_messages,
       "content.starterQuestions": list(option("starter-questions")) ?? more.starter_questions,
       "composer.placeholder": more.placeholder,
-      "launcher.open": more.launcher,
+      "launcher.open": host.getAttribute("button-label") ?? more.launcher,
     };
     language = wanted === "auto" ? document.documentElement.lang || navigator.language : wanted || "en";
     const built = await file(language).catch(() => file(language = "en"));
@@ -89,8 +89,10 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
 
   const div = (className, ...children) => make("div", { className }, ...children);
 
-  const press = (className, label, onclick, path) =>
-    make("button", { type: "button", className, onclick, ...(path && { ariaLabel: label, title: label }) }, path ? icon(path) : label);
+  // With an icon's path or an emoji, the label is read out and shown as a hint.
+  const press = (className, label, onclick, sign) =>
+    make("button", { type: "button", className, onclick, ...(sign && { ariaLabel: label, title: label }) },
+      sign?.startsWith("M") ? icon(sign) : sign ?? label);
 
   function draw() {
     const title = t("branding.headerText") || t("window.title"), hint = t("composer.placeholder"), notice = option("banner-message") ?? "";
@@ -137,7 +139,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     const header = make("header", { className: "header", hidden: kiosk() }, make("h2", {}, title), fresh, large,
       press("icon", t("window.close"), () => host.close(), "M6 9l6 6 6-6"));
     frame = make("dialog", { className: "panel", ariaLabel: title, lang: language, dir: /^(ar|fa|he|ur)/.test(language) ? "rtl" : "ltr" }, header,
-      ask, below ? "" : banner, log, pill, status, below ? banner : "", consent, form, over);
+      kiosk() ? fresh : "", ask, below ? "" : banner, log, pill, status, below ? banner : "", consent, form, over);
     frame.oncancel = (event) => {
       event.preventDefault();
       host.close();
@@ -188,7 +190,6 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
   }
 
   const toEnd = () => { log.scrollTop = log.scrollHeight; };
-
   const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 60;
 
   function count(n) {
@@ -210,9 +211,15 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     if (own || end) toEnd();
     if (!message || !live || message.role === "user") return;
     if (away || !end) count(missed + 1);
+    remember();
     if (away && is("sound")) beep();
     const { role, content } = message;
     chat.emit("message:received", { message: { role, content } });
+  }
+
+  // For the next page: open, or how much is unread, or nothing where nothing is awaited either.
+  function remember() {
+    if (!kiosk()) keep("setItem", tabState, frame.open ? "open" : missed || chat.awaited.size ? missed : "");
   }
 
   // What is told anew is read out anew.
@@ -255,6 +262,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     over.hidden = !chat.over;
     write(over.firstChild, t(chat.over === "ended" ? "status.chatEnded" : "error.sessionExpired"));
     report();
+    remember();
   }
 
   function report() {
@@ -270,12 +278,13 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
         navigator.clipboard?.writeText(pre.firstChild.textContent).then(() => { copy.textContent = t("message.copied"); }));
       pre.append(copy);
     }
-    function rate(rating, label, text) {
-      const thumb = press("thumb", text, () => {
+    function rate(rating, label, sign) {
+      const thumb = press("thumb", label, () => {
         for (const one of thumb.parentNode.children) one.ariaPressed = one === thumb;
         chat.emit("feedback", { message: { key, role, content }, rating });
-      });
-      return Object.assign(thumb, { ariaLabel: label, title: label, ariaPressed: "false" });
+      }, sign);
+      thumb.ariaPressed = "false";
+      return thumb;
     }
     return div("item", make("span", { className: "who" }, t(mine ? "log.you" : "log.assistant")), said,
       ...attachments.map(({ name }) => div("file", name)),
@@ -349,6 +358,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       frame.close();
       lock();
       chat.listen(false);
+      remember();
       chat.emit("close");
     },
 
@@ -386,34 +396,4 @@ function beep() {
   volume.gain.setTargetAtTime(0, 0, .1);
   tone.start();
   tone.stop(audio.currentTime + .25);
-}
-
-// Sanitised HTML
-
-const TAGS = /^(p|[bh]r|h[1-6]|strong|em|s|code|pre|blockquote|[uo]l|li|t(able|head|body|[rhd])|a|img)$/;
-
-const ENTITIES = { amp: "&", lt: "<", gt: ">", quot: '"', nbsp: "\u00a0" };
-
-const decode = (text) => text.replace(/&(\w+);/g, (whole, name) => ENTITIES[name] ?? whole);
-
-const GIVEN = {
-  a: [/ (href)="((?:https?:|mailto:)[^"]*)/i, { target: "_blank", rel: "noopener noreferrer nofollow" }],
-  img: [/ (src)="(https:[^"]*)/, { loading: "lazy", referrerPolicy: "no-referrer" }],
-  ol: [/ (start)="(\d+)/],
-};
-
-export function build(html) {
-  const open = [Object(document.createDocumentFragment())];
-  for (const [whole, closing, tag, attributes] of html.matchAll(/<(\/?)(\w+)((?: [a-z]+="[^"]*")*)>|[^<]+|</g)) {
-    if (!TAGS.test(tag)) open.at(-1).append(decode(whole));
-    else if (closing) open.length = Math.max(1, open.findLastIndex((one) => one.localName === tag));
-    else {
-      const element = document.createElement(tag), [pattern, more] = GIVEN[tag] ?? [], [, name, value] = pattern?.exec(attributes) ?? [];
-      if (name) Object.assign(element, { [name]: decode(value) }, more);
-      if (tag === "img") element.alt = decode(/ alt="([^"]*)/.exec(attributes)?.[1] ?? "");
-      open.at(-1).append(element);
-      if (!/^([bh]r|img)$/.test(tag)) open.push(element);
-    }
-  }
-  return open[0];
 }

@@ -72,7 +72,7 @@ class Look(Section):
 
 TAG_ONLY = frozenset(
     {
-        *("button_text", "button_shape", "icon_url", "show_button", "visible", "mode"),
+        *("button_text", "button_label", "button_shape", "icon_url", "show_button", "visible", "mode"),
         *("persistent_session", "persistent_session_expire", "background_stream"),
         *("page_context", "user_id", "user_name", "visitor_token"),
     }
