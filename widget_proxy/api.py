@@ -25,7 +25,8 @@ from widget_proxy.own_origin import chat_origin
 from widget_proxy.page_context import PageContextError, check_page_context, check_session_data, page_address
 from widget_proxy.problems import Problem, from_upstream, unavailable
 from widget_proxy.rates import Rates
-from widget_proxy.stream import Streams, is_ready, to_replay
+from widget_proxy.sending import DRAIN_SHARE, check_message, message_context, send_message, unknown_fate
+from widget_proxy.stream import Streams, first_reading, to_replay
 from widget_proxy.upstream import UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -38,11 +39,6 @@ MOST_TASKS = 20
 
 TRANSCRIPT_PAGE = 100
 LONGEST_TRANSCRIPT_PAGE = 500
-DRAIN_SHARE = 0.8
-"""Share of the time until the server exits that upstream has left to answer what was sent to it."""
-
-FIRST_READING_SECONDS = 10.0
-"""How long the transcript waits for upstream's history where it has not been read yet."""
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -141,18 +137,9 @@ class Api:
         session = self.session_of(request)
         site = self._settings.sites[session.site]
         body = await read_body(request, MessageBody, self._settings.server.body_bytes)
-        message = body.message.strip()
-        if not message:
-            raise Problem("message_empty", "Write something first.")
-        if len(message) > site.limits.message_characters:
-            raise Problem(
-                "message_too_long",
-                f"The message has {len(message)} characters, and {site.limits.message_characters} are allowed.",
-            )
-        if "\0" in message:
-            raise Problem("bad_request", "message holds a NUL character.")
+        message = check_message(body.message, site)
         files = attached(self._handles, session, site, body.attachments)
-        context = self._message_context(body, site, session)
+        context = message_context(body.page_context, site, session)
         key = request.headers.get("Idempotency-Key")
         if key is None:
             return JSONResponse(await self._send(request, session, message, context, files), 202, _NO_STORE)
@@ -171,12 +158,7 @@ class Api:
             raise Problem("bad_request", f"limit is a number from 1 to {LONGEST_TRANSCRIPT_PAGE}.")
         await self._rates.spend("streams", request, session.site, session.key)
         async with self._hub.watch(session):
-            async with self._broker.subscribe(session.key, after) as subscription:
-                if not await is_ready(self._broker, session, subscription.backlog):
-                    with anyio.move_on_after(FIRST_READING_SECONDS):
-                        async for entry in subscription.live():
-                            if entry.event.name == "ready":
-                                break
+            await first_reading(self._broker, session)
             async with self._broker.subscribe(session.key, after) as subscription:
                 entries = to_replay(subscription.backlog, subscription.replay_from, ())
         messages = [entry for entry in entries if entry.event.name == "message"]
@@ -256,16 +238,6 @@ class Api:
             raise Problem("bad_request", "The cursor is not one that was given out.")
         return cursor or None
 
-    def _message_context(self, body: MessageBody, site: Site, session: ChatSession) -> dict[str, Any] | None:
-        if body.page_context is None:
-            return None
-        try:
-            context = check_page_context(body.page_context, site.limits)
-        except PageContextError as error:
-            raise Problem(error.code, str(error)) from None
-        # Upstream keeps the last page's context when it is sent an empty one; this says that there is nothing more.
-        return context or {"page_url": session.origin}
-
     # Sending
 
     async def _send(
@@ -277,13 +249,8 @@ class Api:
         files: Sequence[int],
     ) -> dict[str, Any]:
         await self._rates.spend("messages", request, session.site, session.key)
-        with self._drain.within(DRAIN_SHARE):
-            try:
-                task = await self._hub.send(session, message, context=context, attachment_ids=files)
-            except UpstreamError as error:
-                raise from_upstream(error, session.site, send=True) from error
-            return {"task": task.ref, "accepted_at": format_moment(task.accepted)}
-        raise _unknown()
+        task = await send_message(self._hub, self._drain, session, message, context, files)
+        return {"task": task.ref, "accepted_at": format_moment(task.accepted)}
 
     async def _send_once(
         self,
@@ -304,7 +271,7 @@ class Api:
             raise Problem("bad_request", "This Idempotency-Key was used with another message.", status=422)
         if claim.state == "done" and claim.result is not None:
             return _told_again(claim.result)
-        unknown = _unknown()
+        unknown = unknown_fate()
         if claim.state == "lost":
             raise unknown
         settled = {"problem": unknown.body()}
@@ -353,15 +320,6 @@ def _invalid() -> Problem:
         "handle_invalid",
         "The handle is not valid here. Start a new conversation.",
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-    )
-
-
-def _unknown() -> Problem:
-    return Problem(
-        "upstream_unreachable",
-        "It is not known whether the message arrived. Look at the conversation before sending it again.",
-        status=504,
-        extra={"fate": "unknown"},
     )
 
 
