@@ -116,6 +116,11 @@ class Site(Section):
     title: Annotated[str, Field(min_length=1, max_length=80)] = Field("Chat", description="Heading of the panel.")
     languages: tuple[str, ...] = Field(("en",), min_length=1, description="Languages the chatbot answers in.")
     attachments: bool = Field(False, description="Whether visitors may send files to the bot.")
+    drop_in: bool = Field(
+        False,
+        description="Whether Open Chat Studio's own widget works here as well: with the proxy as its `api-base-url`, "
+        "and without its key.",
+    )
     image_hosts: Hosts = Field(
         (),
         description="Hosts whose images are shown in the bot's messages, over HTTPS: exact, or `*.example.com`. "
