@@ -10,21 +10,22 @@ from typing import Any
 
 from tests.local_server import LocalServer
 
-PACKAGE = Path(__file__).parent.parent / "node_modules/open-chat-studio-widget"
-FILES = PACKAGE / "dist/open-chat-studio-widget"
+PACKAGES = Path(__file__).parent.parent / "node_modules"
+NEWEST = "open-chat-studio-widget"
 
 
-def version() -> str:
-    """The package's version."""
-    found: str = json.loads((PACKAGE / "package.json").read_text())["version"]
+def version(package: str = NEWEST) -> str:
+    """The package's version. Older ones are installed beside the newest, under names of their own."""
+    found: str = json.loads((PACKAGES / package / "package.json").read_text())["version"]
     return found
 
 
 class OfficialWidget(LocalServer):
     """Its files, gzipped once and at best, and its API, passed on to `upstream_url`."""
 
-    def __init__(self, upstream_url: str) -> None:
-        files = {f"/{path.name}": gzip.compress(path.read_bytes(), 9) for path in FILES.glob("*.js")}
+    def __init__(self, upstream_url: str, package: str = NEWEST) -> None:
+        scripts = (PACKAGES / package / "dist/open-chat-studio-widget").glob("*.js")
+        files = {f"/{path.name}": gzip.compress(path.read_bytes(), 9) for path in scripts}
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"

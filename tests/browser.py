@@ -148,12 +148,12 @@ class Visitor:
             self.page.wait_for_timeout(20)
         raise AssertionError("it did not come to that")
 
-    def received(self) -> bytes:
-        """Every byte of every answer so far: status, headers and bodies."""
+    def received(self, since: int = 0) -> bytes:
+        """Every byte of every answer so far, from the one with this number on: status, headers and bodies."""
         parts: list[bytes] = []
-        for response in self.responses:
+        for response in self.responses[since:]:
             parts.append(f"{response.status} {response.url} {response.all_headers()}".encode())
-            if "event-stream" not in (response.headers.get("content-type") or ""):
+            if self.ends(response):
                 try:
                     parts.append(response.body())
                 except Error:
@@ -161,6 +161,10 @@ class Visitor:
         stored = "JSON.stringify([{...localStorage}, {...sessionStorage}, document.documentElement.outerHTML])"
         parts.append(str(self.page.evaluate(stored)).encode())
         return b"\n".join(parts)
+
+    def ends(self, response: Response) -> bool:
+        """Whether its body ends while the page is there, so that it can be waited for."""
+        return "event-stream" not in (response.headers.get("content-type") or "")
 
     def sent(self) -> bytes:
         """Everything the page asked for."""

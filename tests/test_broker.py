@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from itertools import count, pairwise
 
 import anyio
@@ -607,3 +608,13 @@ async def test_settling_what_was_never_claimed_is_harmless(broker: Broker) -> No
     await broker.settle_send("s", "k", {"task": "t"})
     await broker.release_send("s", "k")
     assert (await broker.claim_send("s", "k", "f", 30)).state == "new"
+
+
+async def test_an_event_comes_out_as_it_went_in(broker: Broker) -> None:
+    told = [
+        Event("done", {"task": "t"}, "done:t", datetime(2026, 11, 20, 12, 0, 0, 123456, UTC), "key"),
+        Event("done", {"task": "u"}, "done:u", None, "key"),
+        Event("progress", {"task": "v", "content": "é"}),
+    ]
+    await broker.publish("s", told)
+    assert [entry.event for entry in await entries(broker)] == told

@@ -173,3 +173,18 @@ def test_each_attribute_of_the_widget_can_be_a_sites_default_or_not() -> None:
 
 def test_a_default_language_is_one_that_there_is() -> None:
     assert get_args(Language) == ("auto", *languages())
+
+
+def test_drop_in_sites_that_nothing_tells_apart_are_refused() -> None:
+    two = {"shop": SITE | {"drop_in": True}, "twin": SITE | {"slug": "twin", "drop_in": True}}
+
+    def read(**more: Any) -> Settings:
+        sites = two | {"twin": two["twin"] | more}
+        given = {"secret_key": "s" * 32, "upstream": {"url": "https://ocs.example.com"}, "sites": sites}
+        return Settings.model_validate(given)
+
+    with pytest.raises(ValidationError, match=r"https://shop\.example\.com too.*Turn it off for one of them"):
+        read()
+    assert read(drop_in=False).sites["shop"].drop_in
+    assert read(allowed_origins=["https://else.example.com"]).sites["twin"].drop_in
+    assert read(chatbot_id="4c1a0f0e-8a1e-4c07-9e39-5a6c1c5b2a11").sites["twin"].drop_in

@@ -347,3 +347,10 @@ def test_a_mistake_about_visitor_tokens_is_named_with_its_mend(tmp_path: Path, l
     (told,) = problems({}, file)
     assert told.startswith("sites.my-shop." + mend.format(place=f"{file}:11"))
     assert "marker" not in told
+
+
+def test_the_official_widget_is_not_let_in_where_everybody_needs_a_token(tmp_path: Path) -> None:
+    lines = f'visitor_secret = "{VISITORS}"\nvisitor_token = "required"\ndrop_in = true\n'
+    (told,) = problems({}, write(tmp_path / "x.toml", FILE + lines))
+    assert told.startswith("sites.my-shop.drop_in (")
+    assert "Set sites.my-shop.visitor_token to optional, or drop_in to false" in told

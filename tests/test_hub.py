@@ -349,3 +349,45 @@ async def test_what_the_hub_started_ends_with_it() -> None:
             await anyio.sleep(10)
             assert asyncio.all_tasks() > before
     assert asyncio.all_tasks() == before
+
+
+async def test_answers_for_who_only_polls_are_asked_for_less_often() -> None:
+    polls = []
+    for by_polling in (False, True):
+        async with world() as w:
+            session = await w.start()
+            async with w.hub.watch(session, polls=by_polling):
+                for _ in range(5):
+                    w.api.world.plans.append(Plan("Yes", 6.0))
+                    await w.hub.send(session, "hello")
+                    await anyio.sleep(20)
+            polls.append(len(w.asked("task_poll")))
+            assert await w.said(session) == ["Yes"] * 5
+    streamed, polled = polls
+    assert polled < streamed / 2
+    assert polled <= 5 * 7, "what a widget that asks each second would"
+
+
+async def test_one_stream_among_polls_is_enough_for_a_streams_rhythm() -> None:
+    polls = []
+    for streams_too in (False, True):
+        async with world() as w:
+            session = await w.start()
+            async with w.hub.watch(session, polls=True), w.hub.watch(session, polls=not streams_too):
+                w.api.world.plans.append(Plan("Yes", 6.0))
+                await w.hub.send(session, "hello")
+                await anyio.sleep(20)
+            polls.append(len(w.asked("task_poll")))
+    assert polls[0] < polls[1]
+
+
+async def test_an_answer_names_the_message_that_was_told_before_it() -> None:
+    async with world() as w:
+        session = await w.start()
+        w.api.world.plans.append(Plan("Yes", 6.0))
+        task = await w.hub.send(session, "hello")
+        await anyio.sleep(20)
+        (message,) = [event for event in await w.log(session) if event.name == "message"]
+        (done,) = [event for event in await w.log(session) if event.name == "done"]
+        assert done.reply == message.data["key"]
+        assert done.data == {"task": task.ref, "status": "complete"}, "no visitor's"

@@ -27,7 +27,8 @@ from widget_proxy.own_origin import chat_origin
 from widget_proxy.page_context import PageContextError, check_session_data, page_address, told_of_page
 from widget_proxy.problems import Problem, from_upstream, unavailable
 from widget_proxy.rates import Rates
-from widget_proxy.stream import Streams, is_ready, to_replay
+from widget_proxy.sending import DRAIN_SHARE, check_message, message_context, send_message, unknown_fate
+from widget_proxy.stream import Streams, first_reading, to_replay
 from widget_proxy.upstream import UpstreamError
 from widget_proxy.visitor_tokens import Visitor, VisitorTokenInvalid, read_token, told_of_visitor, visitor_key
 
@@ -41,11 +42,6 @@ MOST_TASKS = 20
 
 TRANSCRIPT_PAGE = 100
 LONGEST_TRANSCRIPT_PAGE = 500
-DRAIN_SHARE = 0.8
-"""Share of the time until the server exits that upstream has left to answer what was sent to it."""
-
-FIRST_READING_SECONDS = 10.0
-"""How long the transcript waits for upstream's history where it has not been read yet."""
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -147,18 +143,11 @@ class Api:
         session = self.session_of(request)
         site = self._settings.sites[session.site]
         body = await read_body(request, MessageBody, self._settings.server.body_bytes)
-        message = body.message.strip()
-        if not message:
-            raise Problem("message_empty", "Write something first.")
-        if len(message) > site.limits.message_characters:
-            raise Problem(
-                "message_too_long",
-                f"The message has {len(message)} characters, and {site.limits.message_characters} are allowed.",
-            )
-        if "\0" in message:
-            raise Problem("bad_request", "message holds a NUL character.")
+        message = check_message(body.message, site)
         files = attached(self._handles, session, site, body.attachments)
-        context = self._message_context(body, site, session)
+        visitor = self._visitor(body.visitor_token, site, session)
+        signed = None if visitor is None else visitor.page_context
+        context = message_context(body.page_context, site, session, signed)
         key = request.headers.get("Idempotency-Key")
         if key is None:
             return JSONResponse(await self._send(request, session, message, context, files), 202, _NO_STORE)
@@ -177,12 +166,7 @@ class Api:
             raise Problem("bad_request", f"limit is a number from 1 to {LONGEST_TRANSCRIPT_PAGE}.")
         await self._rates.spend("streams", request, session.site, session.key)
         async with self._hub.watch(session):
-            async with self._broker.subscribe(session.key, after) as subscription:
-                if not await is_ready(self._broker, session, subscription.backlog):
-                    with anyio.move_on_after(FIRST_READING_SECONDS):
-                        async for entry in subscription.live():
-                            if entry.event.name == "ready":
-                                break
+            await first_reading(self._broker, session)
             async with self._broker.subscribe(session.key, after) as subscription:
                 entries = to_replay(subscription.backlog, subscription.replay_from, ())
         messages = [entry for entry in entries if entry.event.name == "message"]
@@ -278,17 +262,6 @@ class Api:
             raise _invalid("This conversation is another visitor's. Start a new one.")
         return visitor
 
-    def _message_context(self, body: MessageBody, site: Site, session: ChatSession) -> dict[str, Any] | None:
-        visitor = self._visitor(body.visitor_token, site, session)
-        remembered = session.signed_context
-        signed = remembered if visitor is None else visitor.page_context
-        try:
-            context = told_of_page(body.page_context, signed, site, remembered)
-        except PageContextError as error:
-            raise Problem(error.code, str(error)) from None
-        # Upstream keeps the last page's context when it is sent an empty one; this says that there is nothing more.
-        return context if context is None else context or {"page_url": session.origin}
-
     # Sending
 
     async def _send(
@@ -300,13 +273,8 @@ class Api:
         files: Sequence[int],
     ) -> dict[str, Any]:
         await self._rates.spend("messages", request, session.site, session.key)
-        with self._drain.within(DRAIN_SHARE):
-            try:
-                task = await self._hub.send(session, message, context=context, attachment_ids=files)
-            except UpstreamError as error:
-                raise from_upstream(error, session.site, send=True) from error
-            return {"task": task.ref, "accepted_at": format_moment(task.accepted)}
-        raise _unknown()
+        task = await send_message(self._hub, self._drain, session, message, context, files)
+        return {"task": task.ref, "accepted_at": format_moment(task.accepted)}
 
     async def _send_once(
         self,
@@ -327,7 +295,7 @@ class Api:
             raise Problem("bad_request", "This Idempotency-Key was used with another message.", status=422)
         if claim.state == "done" and claim.result is not None:
             return _told_again(claim.result)
-        unknown = _unknown()
+        unknown = unknown_fate()
         if claim.state == "lost":
             raise unknown
         settled = {"problem": unknown.body()}
@@ -376,15 +344,6 @@ def _invalid(detail: str = "The handle is not valid here. Start a new conversati
         "handle_invalid",
         detail,
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-    )
-
-
-def _unknown() -> Problem:
-    return Problem(
-        "upstream_unreachable",
-        "It is not known whether the message arrived. Look at the conversation before sending it again.",
-        status=504,
-        extra={"fate": "unknown"},
     )
 
 

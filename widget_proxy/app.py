@@ -15,13 +15,15 @@ from starlette.types import ASGIApp
 
 from widget_proxy.api import Api
 from widget_proxy.assets import widget_routes
+from widget_proxy.attention import Attention
 from widget_proxy.audit import Audit
 from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.broker.memory import MemoryBroker
-from widget_proxy.browser_gate import BrowserGate
+from widget_proxy.browser_gate import BrowserGate, Door
 from widget_proxy.client_address import ClientAddress
 from widget_proxy.config import Settings, Site
 from widget_proxy.drain import Drain
+from widget_proxy.drop_in import DropIn, doors
 from widget_proxy.files import Files
 from widget_proxy.handles import Handles
 from widget_proxy.hub import Hub
@@ -80,6 +82,8 @@ def create_app(settings: Settings) -> ASGIApp:
     audit = Audit(settings.sites.keys())
     api = Api(settings, handles, hub, broker, streams, drain, rates)
     files = Files(settings, handles, hub, drain, rates, api.session_of)
+    attention = Attention(hub, broker, most=settings.server.streams)
+    drop_in = DropIn(settings, handles, hub, broker, files, attention, drain, rates, audit.refused)
     pages = Pages(settings)
 
     @asynccontextmanager
@@ -94,6 +98,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 async with anyio.create_task_group() as group:
                     group.start_soon(streams.run)
                     group.start_soon(drain.run)
+                    group.start_soon(attention.run)
                     yield
                     group.cancel_scope.cancel()
             except Exception:
@@ -108,7 +113,14 @@ def create_app(settings: Settings) -> ASGIApp:
         return await handle_problem(request, error)
 
     app = Starlette(
-        routes=[*api.routes(), *files.routes(), *pages.routes(), *openapi_routes(), *widget_routes()],
+        routes=[
+            *api.routes(),
+            *files.routes(),
+            *drop_in.routes(),
+            *pages.routes(),
+            *openapi_routes(),
+            *widget_routes(),
+        ],
         exception_handlers={
             Problem: refuse,
             HTTPException: handle_http_exception,
@@ -119,9 +131,13 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     gate = BrowserGate(
         app,
-        lambda origin: any(site.allows(origin) for site in settings.sites.values()),
-        lambda scope: chat_origin(settings, scope),
-        audit.refused,
+        Door(
+            "/v1/",
+            lambda origin: any(site.allows(origin) for site in settings.sites.values()),
+            lambda scope: chat_origin(settings, scope),
+        ),
+        *doors(settings),
+        refused=audit.refused,
     )
     # Outermost: whoever speaks of the client or the scheme speaks of the browser's.
     return ClientAddress(RequestIds(ResponseHeaders(gate)), settings.server.trusted_proxies)

@@ -57,6 +57,18 @@ Body = TypeVar("Body", bound=BaseModel)
 
 async def read_body(request: Request, model: type[Body], longest: int) -> Body:
     """The request's body as `model`. Raises `Problem`."""
+    raw = await read_json(request, longest)
+    try:
+        body = model.model_validate_json(raw)
+    except ValidationError as error:
+        raise Problem("bad_request", _mistakes(error)) from None
+    # Readers of JSON do not agree on which of two counts.
+    json.loads(raw, object_pairs_hook=_each_once)
+    return body
+
+
+async def read_json(request: Request, longest: int) -> bytes:
+    """The request's body, which is said to be JSON, unlooked-at. Raises `Problem`."""
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Problem("bad_request", "Send JSON, with Content-Type: application/json.", status=415)
@@ -74,13 +86,7 @@ async def read_body(request: Request, model: type[Body], longest: int) -> Body:
         raise Problem(
             "bad_request", f"The body did not arrive within {BODY_SECONDS:g} seconds.", status=408
         ) from None
-    try:
-        body = model.model_validate_json(bytes(raw))
-    except ValidationError as error:
-        raise Problem("bad_request", _mistakes(error)) from None
-    # Readers of JSON do not agree on which of two counts.
-    json.loads(bytes(raw), object_pairs_hook=_each_once)
-    return body
+    return bytes(raw)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> None:

@@ -1,11 +1,13 @@
 """Who may call `/v1`: pages of the configured origins, and the proxy's own chat pages. The check runs before anything
 else does, and every answer to an allowed origin carries the CORS headers, errors too; a widget that cannot read an
-error cannot explain it."""
+error cannot explain it. Another API in front of the same application has a door of its own."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from widget_proxy.problems import Problem
@@ -13,9 +15,47 @@ from widget_proxy.problems import Problem
 PREFLIGHT_SECONDS = 7200
 """Chromium's upper bound for a cached preflight."""
 
-_METHODS = "GET, POST"
-_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
-_EXPOSED = "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+
+def _refusal(origin: str | None) -> Problem:
+    """What a request from nowhere, or from elsewhere, gets."""
+    detail = (
+        "The request names no Origin; it has to come from a page of an allowed website."
+        if origin is None
+        else "This page's origin is not in the list of allowed origins."
+    )
+    return Problem("origin_not_allowed", detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One API: where it is, who may call it, and what CORS lets a page send to it and read of it.
+
+    `takes_referer`: whether a request without `Origin` may name its page in `Referer` instead, as programs do that
+    are no browsers. It then counts as its origin. `answer` puts a refusal into the API's own shape.
+    """
+
+    prefix: str
+    allows: Callable[[str], bool]
+    own_origin: Callable[[Scope], str | None] = lambda scope: None
+    headers: str = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID"
+    exposed: str = "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+    answer: Callable[[Problem, str | None], Response] = lambda problem, origin: problem.response()
+    takes_referer: bool = False
+
+    def origin(self, scope: Scope) -> tuple[Scope, str | None]:
+        """Where a request comes from, and the request with that in its `Origin`; None for nowhere that may call."""
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        origin = origins[0].decode("latin-1") if len(origins) == 1 else None
+        if origins:
+            return scope, origin
+        own = self.own_origin(scope)
+        if own is not None and _is_from(own, scope):
+            origin = own
+        elif self.takes_referer:
+            origin = _referring_origin(scope)
+        if origin is not None:
+            scope = {**scope, "headers": [*scope["headers"], (b"origin", origin.encode("latin-1"))]}
+        return scope, origin
 
 
 class BrowserGate:
@@ -25,44 +65,36 @@ class BrowserGate:
     def __init__(
         self,
         app: ASGIApp,
-        allows: Callable[[str], bool],
-        own_origin: Callable[[Scope], str | None] = lambda scope: None,
+        *doors: Door,
         refused: Callable[[Scope, Problem], None] = lambda scope, problem: None,
     ) -> None:
         self._app = app
-        self._allows = allows
-        self._own_origin = own_origin
+        self._doors = doors
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        door = next((one for one in self._doors if scope.get("path", "").startswith(one.prefix)), None)
+        if scope["type"] != "http" or door is None:
             await self._app(scope, receive, send)
             return
-        origins = [value for name, value in scope["headers"] if name == b"origin"]
-        origin = origins[0].decode("latin-1") if len(origins) == 1 else None
-        if not origins and (own := self._own_origin(scope)) is not None and _is_from(own, scope):
-            origin = own
-            scope = {**scope, "headers": [*scope["headers"], (b"origin", own.encode("latin-1"))]}
-        if origin is None or not (self._allows(origin) or origin == self._own_origin(scope)):
-            detail = (
-                "The request names no Origin; it has to come from a page of an allowed website."
-                if origin is None
-                else "This page's origin is not in the list of allowed origins."
-            )
-            refusal = Problem("origin_not_allowed", detail, headers={"Vary": "Origin"})
-            self._refused(scope, refusal)
-            await refusal.response()(scope, receive, send)
+        scope, origin = door.origin(scope)
+        if origin is None or not (door.allows(origin) or origin == door.own_origin(scope)):
+            problem = _refusal(origin)
+            self._refused(scope, problem)
+            refusal = door.answer(problem, origin)
+            refusal.headers["Vary"] = "Origin"
+            await refusal(scope, receive, send)
             return
         names = {name for name, _ in scope["headers"]}
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in names:
-            await _preflight(origin, send)
+            await _preflight(door, origin, send)
             return
 
         async def send_with_cors(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["Access-Control-Allow-Origin"] = origin
-                headers["Access-Control-Expose-Headers"] = _EXPOSED
+                headers["Access-Control-Expose-Headers"] = door.exposed
                 headers.add_vary_header("Origin")
             await send(message)
 
@@ -82,11 +114,21 @@ def _is_from(own: str, scope: Scope) -> bool:
     return site is not None and headers.get("Host", "").lower() == urlsplit(own).netloc
 
 
-async def _preflight(origin: str, send: Send) -> None:
+def _referring_origin(scope: Scope) -> str | None:
+    """The origin of the one page that `Referer` names. Whether it is one to be let in is for others to say."""
+    pages = [value.decode("latin-1") for name, value in scope["headers"] if name == b"referer"]
+    try:
+        parts = urlsplit(pages[0]) if len(pages) == 1 else None
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}" if parts is not None and parts.netloc else None
+
+
+async def _preflight(door: Door, origin: str, send: Send) -> None:
     headers = [
         (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-allow-methods", _METHODS.encode()),
-        (b"access-control-allow-headers", _HEADERS.encode()),
+        (b"access-control-allow-methods", b"GET, POST"),
+        (b"access-control-allow-headers", door.headers.encode()),
         (b"access-control-max-age", str(PREFLIGHT_SECONDS).encode()),
         (b"vary", b"Origin"),
     ]

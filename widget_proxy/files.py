@@ -1,9 +1,9 @@
 """Files that visitors send to the bot: through the proxy to upstream, piece by piece, and then with a message."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,6 +28,18 @@ DRAIN_SHARE = 0.5
 """Share of the time until the server exits in which a file may still arrive. A slow one takes longer in any case."""
 
 _NO_STORE = {"Cache-Control": "no-store"}
+
+
+class IncomingFile(Protocol):
+    """One file on its way, as `form_file` and `form_files` read it."""
+
+    claimed_name: bytes
+    at_most: int
+    size: int
+
+    async def is_empty(self) -> bool: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
 class Files:
@@ -59,19 +71,28 @@ class Files:
     async def upload(self, request: Request) -> Response:
         """Take one file and hand it on while it comes. What is certain to be refused never reaches upstream."""
         session = self._session_of(request)
+
+        async def take(site: Site) -> Response:
+            file = await open_form_file(request, site.limits.file_bytes, self._settings.server.upload_seconds)
+            return JSONResponse({"files": [await self.hand_on(request, session, site, file)]}, 201, _NO_STORE)
+
+        return await self.within_bounds(session, take)
+
+    async def within_bounds(self, session: ChatSession, take: Callable[[Site], Awaitable[Response]]) -> Response:
+        """Take files of a session's site, while there is room and time for it. Raises `Problem`."""
         site = self._settings.sites[session.site]
         if not site.attachments:
             raise Problem("file_type_not_supported", "This site takes no files.")
         with self._room(session.key), self._drain.within(DRAIN_SHARE):
-            return await self._hand_on(request, session, site)
+            return await take(site)
         raise Problem(
             "unavailable",
             "The file did not arrive before a restart. Please send it again.",
             headers={"Retry-After": str(TRY_AGAIN_SECONDS), "Connection": "close"},
         )
 
-    async def _hand_on(self, request: Request, session: ChatSession, site: Site) -> Response:
-        file = await open_form_file(request, site.limits.file_bytes, self._settings.server.upload_seconds)
+    async def hand_on(self, request: Request, session: ChatSession, site: Site, file: IncomingFile) -> dict[str, Any]:
+        """Hand one file on; what visitors are told of it. Raises `Problem`."""
         name = clean_name(file.claimed_name)
         if extension_of(name) not in site.limits.file_extensions:
             accepted = ", ".join(site.limits.file_extensions)
@@ -85,8 +106,7 @@ class Files:
         except UpstreamError as error:
             raise from_upstream(error, site.slug) from error
         ref = self._handles.seal_file(session, UploadedRef(stored.id, file.size))
-        told = {"id": ref, "name": name, "size": file.size, "content_type": upload.content_type}
-        return JSONResponse({"files": [told]}, 201, _NO_STORE)
+        return {"id": ref, "name": name, "size": file.size, "content_type": upload.content_type}
 
     @contextmanager
     def _room(self, key: str) -> Iterator[None]:

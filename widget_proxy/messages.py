@@ -48,13 +48,15 @@ class Event:
     """One thing to tell every stream of a session. `data` is JSON.
 
     `identity` says which events are the same thing: a broker publishes one of them only. None: each is its own.
-    `at` is for the hub, and no visitor's: when a failure was learned of.
+    `at` and `reply` are no visitor's: when a failure was learned of, and the key of the message that an answer ended
+    with, which may have been told before as one of the history.
     """
 
     name: EventName
     data: dict[str, Any] = field(default_factory=dict)
     identity: str | None = None
     at: datetime | None = None
+    reply: str | None = None
 
     @property
     def is_activity(self) -> bool:
@@ -94,12 +96,13 @@ def done_event(
     detail: str | None = None,
     *,
     at: datetime | None = None,
+    reply: str | None = None,
 ) -> Event:
     """The one end of an accepted message."""
     data = {"task": task, "status": status}
     if detail is not None:
         data["detail"] = detail
-    return Event("done", data, identity=done_identity(task), at=at)
+    return Event("done", data, identity=done_identity(task), at=at, reply=reply)
 
 
 def done_identity(task: str) -> str:

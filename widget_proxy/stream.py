@@ -38,6 +38,9 @@ BEATS = 15
 CHUNK_BYTES = 65_536
 """A replay goes out in pieces of about this size."""
 
+FIRST_READING_SECONDS = 10.0
+"""How long whoever wants a transcript waits for upstream's history where it has not been read yet."""
+
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store, no-transform"),
@@ -84,6 +87,17 @@ async def is_ready(broker: Broker, session: ChatSession, backlog: Sequence[Entry
         return False
     # It was trimmed from a long log, or is not yet said.
     return await broker.is_published(session.key, ready_event().identity or "")
+
+
+async def first_reading(broker: Broker, session: ChatSession) -> None:
+    """Wait until all that upstream has told is in the log, for a while. Somebody has to listen to the session."""
+    async with broker.subscribe(session.key, None) as subscription:
+        if await is_ready(broker, session, subscription.backlog):
+            return
+        with anyio.move_on_after(FIRST_READING_SECONDS):
+            async for entry in subscription.live():
+                if entry.event.name == "ready":
+                    return
 
 
 class Streams:

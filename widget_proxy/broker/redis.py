@@ -386,13 +386,16 @@ class RedisBroker:
 
 
 def _entry(cursor: str, fields: dict[str, str]) -> Entry:
-    name, data, identity, at = json.loads(fields["e"])
-    return Entry(cursor, Event(name, data, identity, at=None if at is None else datetime.fromtimestamp(at, UTC)))
+    name, data, identity, at, *more = json.loads(fields["e"])
+    moment = None if at is None else datetime.fromtimestamp(at, UTC)
+    return Entry(cursor, Event(name, data, identity, moment, *more))
 
 
 def _written(event: Event) -> str:
     at = None if event.at is None else event.at.timestamp()
-    return json.dumps([event.name, event.data, event.identity, at], ensure_ascii=False, separators=(",", ":"))
+    # Few events have a `reply`, and none that was written before there were any.
+    parts = [event.name, event.data, event.identity, at, *([event.reply] if event.reply else [])]
+    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
 
 
 def _index_after(log: Log, cursor: str | None) -> int:

@@ -4,10 +4,11 @@ import re
 from ipaddress import ip_network
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from widget_proxy.config.origins import is_loopback
+from widget_proxy.config.origins import OriginPattern, is_loopback
 from widget_proxy.config.rates import RatesSettings
 from widget_proxy.config.site import Site
 from widget_proxy.config.values import Networks, PublicUrl, RequestBudget, Secrets, Section, UpstreamUrl, mistake
@@ -124,6 +125,13 @@ class PacingSettings(Section):
     answer_poll_longest: float = Field(
         10.0, gt=0, le=60, description="Longest wait between two polls for an awaited answer, in seconds."
     )
+    answer_poll_drop_in: float = Field(
+        1.0,
+        gt=0,
+        le=60,
+        description="The same as `answer_poll_shortest`, for conversations in the official widget, which looks once "
+        "a second.",
+    )
     answer_deadline_seconds: float = Field(
         300.0, gt=0, le=3600, description="After this an answer counts as not coming. A late one still appears."
     )
@@ -187,6 +195,20 @@ class Settings(Section):
                 f"it is {self.server.workers}, and several workers have to share what they know. "
                 "Set WIDGET_PROXY_REDIS_URL or redis.url to a Redis server, or serve with one worker",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _drop_in_sites_can_be_told_apart(self) -> Self:
+        seen: dict[tuple[UUID, OriginPattern], str] = {}
+        for site in self.sites.values():
+            for origin in site.allowed_origins if site.drop_in else ():
+                other = seen.setdefault((site.chatbot_id, origin), site.slug)
+                if other != site.slug:
+                    raise mistake(
+                        f"sites.{site.slug}.drop_in",
+                        f"it is on for site {other!r} as well, which has the same chatbot_id and allows "
+                        f"{origin.text} too, and the official widget names nothing else. Turn it off for one of them",
+                    )
         return self
 
     @model_validator(mode="after")

@@ -146,6 +146,11 @@ class Site(Section):
         ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"),
         description="What of a query stays in `page_url`; the rest of it is cut off, and any fragment.",
     )
+    drop_in: bool = Field(
+        False,
+        description="Whether Open Chat Studio's own widget works here as well: with the proxy as its `api-base-url`, "
+        "and without its key.",
+    )
     image_hosts: Hosts = Field(
         (),
         description="Hosts whose images are shown in the bot's messages, over HTTPS: exact, or `*.example.com`. "
@@ -170,6 +175,12 @@ class Site(Section):
                 f"{where}.signed_only",
                 f"this site takes no visitor tokens, so nobody could ever say these. Set {where}.visitor_secret, "
                 "or remove it",
+            )
+        if self.drop_in and self.takes_tokens == "required":
+            raise mistake(
+                f"{where}.drop_in",
+                "Open Chat Studio's own widget brings no visitor token, and visitor_token is required here. Set "
+                f"{where}.visitor_token to optional, or drop_in to false",
             )
         return self
 

@@ -15,7 +15,10 @@ from widget_proxy.fake_upstream.settings import DEMO_CHATBOT_ID, DEMO_EMBED_KEY,
 @click.option("--chatbot-id", default=DEMO_CHATBOT_ID, show_default=True)
 @click.option("--embed-key", default=DEMO_EMBED_KEY, show_default=True)
 @click.option("--allowed-domain", multiple=True, default=["localhost", "127.0.0.1"], show_default=True)
-@click.option("--mode", type=click.Choice(["tokens", "no_tokens", "oauth"]), default="tokens", show_default=True)
+@click.option(
+    "--mode", type=click.Choice(["tokens", "no_tokens", "open", "oauth"]), default="tokens", show_default=True
+)
+@click.option("--deprecated-version", multiple=True, help="Of the official widget: such a one is told to go.")
 @click.option("--seed-message", help="The bot speaks first, as on older instances.")
 @click.option("--think", default=1.5, show_default=True, help="Seconds an ordinary answer takes.")
 @click.option("--enforce-limits", is_flag=True, help="Answer 429 where upstream would.")
@@ -29,7 +32,8 @@ def main(
     chatbot_id: str,
     embed_key: str,
     allowed_domain: tuple[str, ...],
-    mode: Literal["tokens", "no_tokens", "oauth"],
+    mode: Literal["tokens", "no_tokens", "open", "oauth"],
+    deprecated_version: tuple[str, ...],
     seed_message: str | None,
     think: float,
     enforce_limits: bool,
@@ -54,6 +58,7 @@ def main(
         session_limit=session_limit,
         start_limit=start_limit,
         host_limit=host_limit,
+        deprecated_widget_versions=deprecated_version,
     )
     click.echo(f"A stand-in for Open Chat Studio on http://{host}:{port}")
     uvicorn.run(create_app(settings), host=host, port=port, log_level="critical", access_log=False)

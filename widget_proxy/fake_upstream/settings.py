@@ -16,15 +16,16 @@ DAY = 86_400.0
 class Channel:
     """One Embedded Widget channel. `allowed_domains` may have `*.example.com`.
 
-    `mode`: `tokens` gives session tokens; `no_tokens` predates them and wants key and origin on every call; `oauth`
-    takes no key at start but a bearer of `POST /o/token/`.
+    `mode`: `tokens` gives session tokens; `no_tokens` predates them and wants key and origin on every call; `open`
+    wants them at start only, as old widgets need it, which send no key with polls and uploads; `oauth` takes no
+    key at start but a bearer of `POST /o/token/`.
     """
 
     chatbot_id: str = DEMO_CHATBOT_ID
     name: str = "Nordlicht assistant"
     embed_key: str = DEMO_EMBED_KEY
     allowed_domains: tuple[str, ...] = ("localhost", "127.0.0.1")
-    mode: Literal["tokens", "no_tokens", "oauth"] = "tokens"
+    mode: Literal["tokens", "no_tokens", "open", "oauth"] = "tokens"
     seed_message: str | None = None
     enabled: bool = True
     disabled_text: str = "This chatbot is not available at the moment."

@@ -33,6 +33,7 @@ from widget_proxy.upstream import (
     UploadedFile,
     UpstreamBusy,
     UpstreamClient,
+    WidgetVersion,
 )
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ class Hub:
         participant_id: str | None = None,
         participant_name: str | None = None,
         session_data: Mapping[str, Any] | None = None,
+        widget: WidgetVersion | None = None,
     ) -> tuple[ChatSession, Started, AwaitedTask | None]:
         """Start a session; with it, on instances that have one, the bot's first message in the making."""
         client = self._reach.client_of(site)
@@ -132,6 +134,7 @@ class Hub:
                 participant_id=participant_id,
                 participant_name=participant_name,
                 session_data=session_data,
+                widget=widget,
             )
         except UpstreamBusy as error:
             await self._turns.note_busy(client, str(site.chatbot_id), error)
@@ -151,11 +154,16 @@ class Hub:
         *,
         context: Mapping[str, Any] | None = None,
         attachment_ids: Sequence[int] = (),
+        widget: WidgetVersion | None = None,
     ) -> AwaitedTask:
         """Send a visitor's message, once, and await its answer."""
         async with self._turn(session) as client:
             task_id = await client.send(
-                self._reach.credentials(session), message, context=context, attachment_ids=attachment_ids
+                self._reach.credentials(session),
+                message,
+                context=context,
+                attachment_ids=attachment_ids,
+                widget=widget,
             )
         task = self._handles.seal_task(session, task_id, self._now())
         await self._answers.attend(session, task)
@@ -172,12 +180,15 @@ class Hub:
         await self._answers.attend(session, task)
 
     @asynccontextmanager
-    async def watch(self, session: ChatSession) -> AsyncIterator[None]:
-        """While this is open somebody listens to the session, so its history is followed."""
+    async def watch(self, session: ChatSession, *, polls: bool = False) -> AsyncIterator[None]:
+        """While this is open somebody listens to the session, so its history is followed. `polls`: by asking about
+        once a second."""
         followed = self.listen(session)
+        followed.pollers += polls
         try:
             yield
         finally:
+            followed.pollers -= polls
             self.listen_no_more(followed)
 
     def listen(self, session: ChatSession) -> Followed:

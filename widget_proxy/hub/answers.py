@@ -201,10 +201,11 @@ class Answers:
                 match state:
                     case Complete(message=message):
                         self._learn(followed, times, polled if polled_before else None, waited)
-                        done = done_event(task.ref, "complete")
                         if message is None:
-                            return [done]
-                        return [self._reach.present(session, message, message_key(message), task.ref), done]
+                            return [done_event(task.ref, "complete")]
+                        key = message_key(message)
+                        done = done_event(task.ref, "complete", reply=key)
+                        return [self._reach.present(session, message, key, task.ref), done]
                     case Failed(for_visitor=text):
                         self._learn(followed, times, polled if polled_before else None, waited)
                         # Upstream stores an apology as well; when the history brings it, it names this task, so that
@@ -231,6 +232,8 @@ class Answers:
     def _pause(self, followed: Followed, times: AnswerTimes, waited: float, stretch: float) -> float:
         """Seconds until the next poll, by everybody's budget and by the session's own allowance."""
         pacing, interval = self._pacing, self._pacing.answer_poll_shortest * stretch
+        if followed.only_polled:
+            interval = max(interval, pacing.answer_poll_drop_in * stretch)
         standing = self._turns.standing(self._reach.client(followed.session), followed.session.session_id)
         if standing:
             _, remaining, reset = standing

@@ -14,6 +14,7 @@ class Followed:
 
     session: ChatSession
     watchers: int = 0
+    pollers: int = 0  # of the watchers: they come and ask, and are told nothing between
     tasks: dict[str, AwaitedTask] = field(default_factory=dict)
     history: History = field(default_factory=History)
     between_pages: bool = False
@@ -25,6 +26,11 @@ class Followed:
     troubled: bool = False
     answered_at: float | None = None  # when its last answer came
     thinking: float = THINKING_SECONDS
+
+    @property
+    def only_polled(self) -> bool:
+        """Whether whoever listens looks but once a second."""
+        return 0 < self.watchers == self.pollers
 
     @property
     def idle(self) -> bool:

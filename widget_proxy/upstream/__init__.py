@@ -23,6 +23,7 @@ from widget_proxy.upstream.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
+from widget_proxy.upstream.widget_version import WidgetVersion
 
 __all__ = [
     "AnswerTooLarge",
@@ -46,4 +47,5 @@ __all__ = [
     "UpstreamClient",
     "UpstreamError",
     "UpstreamUnreachable",
+    "WidgetVersion",
 ]

@@ -39,6 +39,7 @@ from widget_proxy.upstream.errors import (
     UpstreamUnreachable,
 )
 from widget_proxy.upstream.limits import Standing, Standings, is_of_one_bucket, retry_after
+from widget_proxy.upstream.widget_version import WidgetVersion
 
 _LOST_CODES = {"session_token_required", "session_token_invalid", "session_expired"}
 
@@ -134,9 +135,11 @@ class UpstreamClient:
         participant_id: str | None = None,
         participant_name: str | None = None,
         session_data: Mapping[str, Any] | None = None,
+        widget: WidgetVersion | None = None,
     ) -> Started:
         """Start a session. `origin` is the visitor's page's, already checked against the site's list; `page_url`
-        is stored upstream as where the chat was embedded."""
+        is stored upstream as where the chat was embedded. `widget` is the version of a client that is not ours."""
+        widget = widget or WidgetVersion(None)
         body: dict[str, Any] = {"chatbot_id": chatbot_id}
         if page_context:
             body["page_context"] = page_context
@@ -146,10 +149,11 @@ class UpstreamClient:
             body["participant_name"] = participant_name
         if session_data:
             body["session_data"] = session_data
-        headers = {"X-Embed-Key": embed_key, "Origin": origin, "Referer": page_url}
+        headers = {"X-Embed-Key": embed_key, "Origin": origin, "Referer": page_url} | widget.headers()
         reply = await self._call(
             "POST", "/api/chat/start/", headers, bucket=chatbot_id, seconds=self._settings.send_seconds, json=body
         )
+        widget.note(reply.headers)
         if reply.status == 403 and (text := _error_text(reply, "error")) is not None and not _code(reply):
             raise ChatbotUnavailable(text)
         if reply.status in {401, 403}:
@@ -171,16 +175,21 @@ class UpstreamClient:
         *,
         context: Mapping[str, Any] | None = None,
         attachment_ids: Sequence[int] = (),
+        widget: WidgetVersion | None = None,
     ) -> str:
         """Send a visitor's message; the id of the task that makes its answer. Never tried twice: upstream has no
         idempotency, and an error's `fate` says whether the message may have arrived."""
+        widget = widget or WidgetVersion(None)
         body: dict[str, Any] = {"message": message}
         if context is not None:
             body["context"] = context
         if attachment_ids:
             body["attachment_ids"] = list(attachment_ids)
         path = f"/api/chat/{credentials.session_id}/message/"
-        reply = await self._session_call("POST", path, credentials, self._settings.send_seconds, json=body)
+        headers = credentials.headers() | widget.headers()
+        seconds = self._settings.send_seconds
+        reply = await self._call("POST", path, headers, bucket=credentials.session_id, seconds=seconds, json=body)
+        widget.note(reply.headers)
         _refuse_lost(reply)
         _refuse_ended(reply)
         if reply.status == 400 and _error_text(reply, "error") == "One or more file IDs are invalid":
@@ -351,7 +360,11 @@ class _OneFileForm:
                 self._allow(None)
             self._allow(self._settings.send_seconds)
             # What was said and is not there is line breaks behind the form, where nobody reads.
-            yield self._end + (b"\r\n" * left)[:left]
+            yield self._end
+            while left:
+                piece = (b"\r\n" * 4096)[:left]
+                left -= len(piece)
+                yield piece
         except Exception as error:
             self.failure = error
             raise
