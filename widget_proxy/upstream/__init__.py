@@ -9,7 +9,7 @@ from widget_proxy.upstream.answers import (
     TaskState,
     UploadedFile,
 )
-from widget_proxy.upstream.client import Credentials, Upload, UpstreamClient
+from widget_proxy.upstream.client import Credentials, UpstreamClient
 from widget_proxy.upstream.errors import (
     AnswerTooLarge,
     BadAnswer,
@@ -23,6 +23,7 @@ from widget_proxy.upstream.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
+from widget_proxy.upstream.upload_form import Upload
 
 __all__ = [
     "AnswerTooLarge",
