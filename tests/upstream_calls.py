@@ -5,22 +5,26 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from tests.fault_server import OK
 from widget_proxy.config import UpstreamSettings
 from widget_proxy.upstream import (
     Credentials,
+    EmbedKey,
+    Key,
     Upload,
     UpstreamClient,
 )
 
+KEY = EmbedKey(SecretStr("marker-key"))
 SID = "0b9d8a2e-1111-4222-8333-444455556666"
 
 
-CREDENTIALS = Credentials(SID, "marker-token", "marker-key", "https://shop.example.com")
+CREDENTIALS = Credentials(SID, "marker-token", KEY, "https://shop.example.com")
 
 
-TOKENLESS = Credentials(SID, None, "marker-key", "https://shop.example.com")
+TOKENLESS = Credentials(SID, None, KEY, "https://shop.example.com")
 
 
 HASTY = UpstreamSettings(
@@ -49,10 +53,10 @@ class Upstream:
         self.client = UpstreamClient("http://upstream.test", UpstreamSettings(), httpx.MockTransport(answer))
 
 
-async def start(client: UpstreamClient, **more: Any) -> Any:
+async def start(client: UpstreamClient, key: Key = KEY, **more: Any) -> Any:
     return await client.start(
         chatbot_id="c",
-        embed_key="marker-key",
+        key=key,
         origin="https://shop.example.com",
         page_url="https://shop.example.com/p",
         **more,

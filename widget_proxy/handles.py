@@ -37,8 +37,11 @@ LONGEST = 1024
 KEPT_OPEN = 2048
 """Sessions remembered by their handles: each tab, stream and message brings the same one, and opening costs 30 µs."""
 
+LONGEST_BEARER = 8192
+"""Characters. Upstream says how long its tokens are; no browser sends us one."""
+
 # Base64 has two alphabets, and bits at its end that mean nothing; decoders take all: only one spelling is ours.
-_SHAPE = re.compile(rf"[A-Za-z0-9_.-]{{1,{LONGEST}}}")
+_SHAPE = re.compile(r"[A-Za-z0-9_.-]+")
 
 _NONCE = 12
 
@@ -103,9 +106,15 @@ class Handles:
 
     def __init__(self, secret_keys: Sequence[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
-        self._sessions = _Sealer("handle", secret_keys, now)
-        self._tasks = _Sealer("task", secret_keys, now)
-        self._files = _Sealer("file", secret_keys, now)
+        self.rotate(secret_keys)
+
+    def rotate(self, secret_keys: Sequence[str]) -> None:
+        """Sign and open with these from now on."""
+        self._sessions = _Sealer("handle", secret_keys, self._now)
+        self._tasks = _Sealer("task", secret_keys, self._now)
+        self._files = _Sealer("file", secret_keys, self._now)
+        self._bearers = _Sealer("bearer", secret_keys, self._now)
+        # What was opened by other keys is not remembered.
         self._opened = lru_cache(KEPT_OPEN)(self._open_session)
 
     def seal_session(self, session: ChatSession) -> str:
@@ -147,6 +156,15 @@ class Handles:
             raise HandleExpired
         return UploadedRef(payload["i"], payload["b"])
 
+    def seal_bearer(self, token: str, renew_at: float, expires: float) -> str:
+        """An access token of upstream's, to lie where workers share it. Its moments are wall time, in seconds."""
+        return self._bearers.seal({"t": token, "r": renew_at, "e": expires}, "", self._now())
+
+    def open_bearer(self, sealed: str) -> tuple[str, float, float]:
+        """Token, when to renew it, and when it expires. Raises `HandleInvalid`."""
+        payload, _ = self._bearers.open(sealed, "", longest=LONGEST_BEARER)
+        return payload["t"], payload["r"], payload["e"]
+
 
 class _Sealer:
     """Seals for one purpose, with keys derived from the secrets for it alone."""
@@ -168,8 +186,8 @@ class _Sealer:
         sealed = nonce + self._ciphers[0].encrypt(nonce, text, bound_to.encode())
         return self._signer.sign_at(_encode(sealed), moment)
 
-    def open(self, sealed: str, bound_to: str) -> tuple[dict[str, Any], datetime]:
-        if _SHAPE.fullmatch(sealed) is None:
+    def open(self, sealed: str, bound_to: str, longest: int = LONGEST) -> tuple[dict[str, Any], datetime]:
+        if len(sealed) > longest or _SHAPE.fullmatch(sealed) is None:
             raise HandleInvalid
         try:
             value, moment = self._signer.unsign(sealed, return_timestamp=True)

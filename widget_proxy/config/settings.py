@@ -43,6 +43,13 @@ class ServerSettings(Section):
     log_format: Literal["console", "json"] = Field(
         "console", description="`console`, for people, or `json`, an object a line, for programs."
     )
+    watch_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="How often it is looked whether a file of the configuration has changed: sites and secrets are "
+        "then read anew. 0: on SIGHUP alone.",
+    )
     workers: int = Field(1, ge=1, le=64, description="Processes that serve. More than one need Redis.")
     streams: int = Field(
         10_000,

@@ -327,10 +327,7 @@ class ChatApi:
         return JSONResponse({"files": answered}, 201)
 
     async def _file(self, call: Call) -> Response:
-        authorization = call.headers.get("authorization", "")
-        bearer = self.world.bearers.get(authorization.removeprefix("Bearer "), 0) > self.settings.clock()
-        if call.headers.get("x-api-key") != self.settings.api_key and not bearer:
-            raise Refused(401, {"detail": "Authentication credentials were not provided."})
+        self._access.team(call)
         number = call.http.path_params["file"]
         file = self.world.files.get(int(number)) if number.isdigit() else None
         if file is None:

@@ -31,6 +31,8 @@ class Control:
             Route("/_fake/end", self.end, methods=["POST"]),
             Route("/_fake/expire", self.expire, methods=["POST"]),
             Route("/_fake/channel", self.channel, methods=["POST"]),
+            Route("/_fake/bearers", self.bearers, methods=["DELETE"]),
+            Route("/_fake/secrets", self.secrets, methods=["POST"]),
             Route("/_fake/limits", self.limits, methods=["DELETE"]),
             Route("/_fake/reset", self.reset, methods=["POST"]),
         ]
@@ -118,6 +120,20 @@ class Control:
         channel = self._api.settings.channels[0]
         channel.enabled = order["enabled"]
         channel.disabled_text = order.get("text", channel.disabled_text)
+        return Response(status_code=204)
+
+    async def bearers(self, request: Request) -> Response:
+        """Revoke every access token."""
+        self._api.world.bearers.clear()
+        return Response(status_code=204)
+
+    async def secrets(self, request: Request) -> Response:
+        """Change what is accepted: `{embed_key?, api_key?, oauth_client_secret?}`."""
+        order = await request.json()
+        settings = self._api.settings
+        settings.channels[0].embed_key = order.get("embed_key", settings.channels[0].embed_key)
+        settings.api_key = order.get("api_key", settings.api_key)
+        settings.oauth_client_secret = order.get("oauth_client_secret", settings.oauth_client_secret)
         return Response(status_code=204)
 
     async def limits(self, request: Request) -> Response:

@@ -142,6 +142,7 @@ class World:
         self.sessions.clear()
         self.files.clear()
         self.plans.clear()
+        self.bearers.clear()
         for channel in self.settings.channels:
             channel.enabled = True
 
@@ -154,7 +155,7 @@ class World:
         now = self.settings.clock()
         identifier = str(uuid4())
         token = None
-        if channel.mode != "no_tokens" and channel is not self.keyless:
+        if channel.mode not in {"no_tokens", "api_key"} and channel is not self.keyless:
             token = "fake-session-token-" + hashlib.sha256(identifier.encode()).hexdigest()[:32]
         session = Session(identifier, channel, token, now, body, headers)
         if body.get("page_context") and not channel.drops_page_context:

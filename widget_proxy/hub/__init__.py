@@ -2,7 +2,8 @@
 streams and workers; one of an awaited answer. Nothing is polled for a session nobody listens to and that awaits
 nothing.
 
-`answers` and `histories` do the polling, `turns` says whether there is room to, `reports` publishes.
+`answers` and `histories` do the polling, `turns` says whether there is room to, `reports` publishes. `admitted` asks
+with what the site itself is let in by, `bearers` has the access tokens for it.
 """
 
 import logging
@@ -19,13 +20,16 @@ from anyio.abc import TaskGroup
 from widget_proxy.broker import Broker
 from widget_proxy.config import PacingSettings, Site
 from widget_proxy.handles import AwaitedTask, ChatSession, Handles
+from widget_proxy.hub.admitted import Admitted
 from widget_proxy.hub.answers import FAILED_DETAIL, TIMEOUT_DETAIL, Answers
+from widget_proxy.hub.bearers import Bearers
 from widget_proxy.hub.followed import Followed
 from widget_proxy.hub.histories import Histories
 from widget_proxy.hub.reach import Present, Reach
 from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
 from widget_proxy.upstream import (
+    Key,
     SessionEnded,
     SessionLost,
     Started,
@@ -33,6 +37,7 @@ from widget_proxy.upstream import (
     UploadedFile,
     UpstreamBusy,
     UpstreamClient,
+    start_credential,
 )
 
 logger = logging.getLogger(__name__)
@@ -67,6 +72,11 @@ class Hub:
         self._reach = Reach(site_of, client_of, present)
         self._turns = Turns(broker, pacing.budget, chance, clock, workers)
         self._reports = Reports(broker, self._turns, chance)
+        self._admitted = Admitted(
+            self._reach,
+            self._turns,
+            Bearers(broker=broker, handles=handles, turns=self._turns, start=self._start, now=now, chance=chance),
+        )
         self._answers = Answers(
             broker=broker,
             handles=handles,
@@ -120,12 +130,12 @@ class Hub:
         session_data: Mapping[str, Any] | None = None,
     ) -> tuple[ChatSession, Started, AwaitedTask | None]:
         """Start a session; with it, on instances that have one, the bot's first message in the making."""
-        client = self._reach.client_of(site)
-        await self._turns.take_for_send(client, str(site.chatbot_id))
-        try:
-            started = await client.start(
-                chatbot_id=str(site.chatbot_id),
-                embed_key=site.embed_key.get_secret_value(),
+        bucket = str(site.chatbot_id)
+
+        async def ask(client: UpstreamClient, key: Key) -> Started:
+            return await client.start(
+                chatbot_id=bucket,
+                key=key,
                 origin=origin,
                 page_url=page_url,
                 page_context=page_context,
@@ -133,9 +143,8 @@ class Hub:
                 participant_name=participant_name,
                 session_data=session_data,
             )
-        except UpstreamBusy as error:
-            await self._turns.note_busy(client, str(site.chatbot_id), error)
-            raise
+
+        started = await self._admitted.ask(site, start_credential(site), bucket, ask)
         moment = self._now().replace(microsecond=0)
         session = ChatSession(site.slug, started.session_id, started.token, origin, moment)
         seed = None

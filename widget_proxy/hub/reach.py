@@ -6,7 +6,7 @@ from typing import Protocol
 from widget_proxy.config import Site
 from widget_proxy.handles import ChatSession
 from widget_proxy.messages import Event, Message
-from widget_proxy.upstream import Credentials, UpstreamClient
+from widget_proxy.upstream import Credentials, UpstreamClient, session_credentials
 
 
 class Present(Protocol):
@@ -39,8 +39,7 @@ class Reach:
 
     def credentials(self, session: ChatSession) -> Credentials:
         """What a call on the session carries."""
-        key = self._site(session).embed_key.get_secret_value()
-        return Credentials(session.session_id, session.token, key, session.origin)
+        return session_credentials(self._site(session), session.session_id, session.token, session.origin)
 
     def _site(self, session: ChatSession) -> Site:
         if (site := self._site_of(session.site)) is None:

@@ -1,4 +1,4 @@
-"""The Open Chat Studio client: the five Chat calls, typed results, and one tree of errors."""
+"""The Open Chat Studio client: its calls, what lets them in, typed results, and one tree of errors."""
 
 from widget_proxy.upstream.answers import (
     Complete,
@@ -9,7 +9,18 @@ from widget_proxy.upstream.answers import (
     TaskState,
     UploadedFile,
 )
-from widget_proxy.upstream.client import Credentials, UpstreamClient
+from widget_proxy.upstream.client import UpstreamClient
+from widget_proxy.upstream.credentials import (
+    ApiKey,
+    Bearer,
+    Credentials,
+    EmbedKey,
+    Key,
+    OAuthClient,
+    session_credentials,
+    start_credential,
+    team_credential,
+)
 from widget_proxy.upstream.errors import (
     AnswerTooLarge,
     BadAnswer,
@@ -27,14 +38,19 @@ from widget_proxy.upstream.upload_form import Upload
 
 __all__ = [
     "AnswerTooLarge",
+    "ApiKey",
     "BadAnswer",
+    "Bearer",
     "ChatbotUnavailable",
     "Complete",
     "Credentials",
     "CredentialsRefused",
+    "EmbedKey",
     "Failed",
     "FileRefused",
+    "Key",
     "MessagePage",
+    "OAuthClient",
     "Processing",
     "RequestRefused",
     "SessionEnded",
@@ -47,4 +63,7 @@ __all__ = [
     "UpstreamClient",
     "UpstreamError",
     "UpstreamUnreachable",
+    "session_credentials",
+    "start_credential",
+    "team_credential",
 ]

@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from widget_proxy.config import UpstreamSettings
 from widget_proxy.messages import format_moment
 from widget_proxy.upstream import answers
 from widget_proxy.upstream.answers import Complete, Failed, MessagePage, Processing, Started, TaskState, UploadedFile
 from widget_proxy.upstream.connection import Connection
+from widget_proxy.upstream.credentials import Bearer, Credentials, Key, OAuthClient
 from widget_proxy.upstream.errors import BadAnswer, ChatbotUnavailable, CredentialsRefused, FileRefused, UpstreamError
 from widget_proxy.upstream.limits import Standing
 from widget_proxy.upstream.replies import (
@@ -23,28 +24,10 @@ from widget_proxy.upstream.replies import (
     read_answer,
     refuse_ended,
     refuse_file,
+    refuse_key,
     refuse_lost,
 )
 from widget_proxy.upstream.upload_form import OneFileForm, Upload
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a call on a session carries. With a token it is all that is needed, and key and origin stay home: sent
-    along they would bring the origin check back. Without one (older channels) key and origin go instead."""
-
-    session_id: str
-    token: str | None
-    embed_key: str
-    origin: str
-
-    def headers(self) -> dict[str, str]:
-        if self.token is not None:
-            return {"X-Session-Token": self.token}
-        return {"X-Embed-Key": self.embed_key, "Origin": self.origin}
-
-    def __repr__(self) -> str:
-        return "Credentials(***)"
 
 
 class UpstreamClient:
@@ -77,7 +60,7 @@ class UpstreamClient:
         self,
         *,
         chatbot_id: str,
-        embed_key: str,
+        key: Key,
         origin: str,
         page_url: str,
         page_context: Mapping[str, Any] | None = None,
@@ -96,15 +79,17 @@ class UpstreamClient:
             body["participant_name"] = participant_name
         if session_data:
             body["session_data"] = session_data
-        headers = {"X-Embed-Key": embed_key, "Origin": origin, "Referer": page_url}
+        headers = {"Origin": origin, "Referer": page_url} | key.headers(origin)
         reply = await self._connection.call(
             "POST", "/api/chat/start/", headers, bucket=chatbot_id, seconds=self._settings.send_seconds, json=body
         )
         if reply.status == 403 and (text := error_text(reply, "error")) is not None and not error_code(reply):
             raise ChatbotUnavailable(text)
-        if reply.status in {401, 403}:
-            raise CredentialsRefused(f"start answered {reply.status}: {error_text(reply, 'detail', 'error') or '?'}")
+        refuse_key(reply, "start")
         answer = read_answer(reply, answers.START, 201)
+        if answer.session_token is None and isinstance(key, Bearer):
+            # The bearer is for starts alone; without a token there is nothing to go on with.
+            raise BadAnswer("it started a session by OAuth and gave no session token", fate="unknown")
         return Started(
             session_id=answer.session_id,
             token=answer.session_token,
@@ -113,6 +98,22 @@ class UpstreamClient:
             participant_name=answer.participant.name,
             seed_task_id=answer.seed_message_task_id,
         )
+
+    async def fetch_bearer(self, oauth: OAuthClient) -> tuple[SecretStr, float]:
+        """A new access token, and for how many seconds it is good."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": oauth.client_id,
+            "client_secret": oauth.client_secret.get_secret_value(),
+        } | ({"scope": oauth.scope} if oauth.scope else {})
+        bucket = f"token {oauth.client_id}"
+        reply = await self._connection.call(
+            "POST", "/o/token/", {}, bucket=bucket, seconds=self._settings.send_seconds, data=form
+        )
+        if reply.status in {400, 401, 403} and (error := error_text(reply, "error")) is not None:
+            raise CredentialsRefused(f"the token endpoint answered {reply.status}: {error}", status=reply.status)
+        answer = read_answer(reply, answers.BEARER, 200)
+        return answer.access_token, answer.expires_in
 
     async def send(
         self,

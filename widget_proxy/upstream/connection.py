@@ -74,9 +74,10 @@ class Connection:
         seconds: float,
         json: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request and its whole reply, within `seconds`. What the reply says of `bucket` is kept."""
-        request = self.request(method, path, headers, json=json, params=params)
+        request = self.request(method, path, headers, json=json, params=params, data=data)
         return await self.send(request, asyncio.timeout(seconds), bucket)
 
     def request(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> httpx.Request:

@@ -64,7 +64,14 @@ def refuse_lost(reply: Reply) -> None:
     detail = error_text(reply, "detail", "error") or "?"
     if detail == "Session does not exist":
         raise SessionLost("upstream does not know the session")
-    raise CredentialsRefused(f"a session call answered {reply.status}: {detail}")
+    raise CredentialsRefused(f"a session call answered {reply.status}: {detail}", status=reply.status)
+
+
+def refuse_key(reply: Reply, call: str) -> None:
+    """The refusals of what the site itself is let in by. Raises `CredentialsRefused`."""
+    if reply.status in {401, 403}:
+        text = error_text(reply, "detail", "error") or "?"
+        raise CredentialsRefused(f"{call} answered {reply.status}: {text}", status=reply.status)
 
 
 def refuse_ended(reply: Reply) -> None:
