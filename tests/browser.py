@@ -81,6 +81,8 @@ class Stage:
             WIDGET_PROXY_SITES__OTHER__TITLE="Ask the other",
             WIDGET_PROXY_SITES__OTHER__ALLOWED_ORIGINS=self.workshop.url,
             WIDGET_PROXY_SITES__OTHER__ATTACHMENTS="true",
+            WIDGET_PROXY_SITES__OTHER__API_KEY="demo-api-key-not-a-secret",
+            WIDGET_PROXY_SITES__OTHER__STARTS_WITH="embed_key",
             WIDGET_PROXY_SITES__OTHER__LIMITS__FILE_BYTES="200000",
             WIDGET_PROXY_SITES__OTHER__LIMITS__FILES="3",
             WIDGET_PROXY_SITES__OTHER__LIMITS__FILE_EXTENSIONS="txt, pdf, png",

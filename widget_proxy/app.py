@@ -5,6 +5,7 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import anyio
 from starlette.applications import Starlette
@@ -21,11 +22,12 @@ from widget_proxy.broker.memory import MemoryBroker
 from widget_proxy.browser_gate import BrowserGate
 from widget_proxy.client_address import ClientAddress
 from widget_proxy.config import CurrentSettings, Loaded, Settings, Site
+from widget_proxy.downloads import Downloads, file_url
 from widget_proxy.drain import Drain
 from widget_proxy.files import Files
-from widget_proxy.handles import Handles
+from widget_proxy.handles import ChatSession, Handles
 from widget_proxy.hub import Hub
-from widget_proxy.messages import Event, Message, message_event
+from widget_proxy.messages import Attachment, Event, Message, message_event
 from widget_proxy.openapi import openapi_routes
 from widget_proxy.own_origin import chat_origin
 from widget_proxy.pages import Pages
@@ -64,7 +66,7 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
         pacing=settings.pacing,
         site_of=lambda slug: current.settings.sites.get(slug),
         client_of=client_of,
-        present=present,
+        present=partial(present, url_of=partial(file_url, handles)),
         workers=settings.server.workers,
     )
     streams = Streams(
@@ -81,6 +83,7 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
     audit = Audit(site_names)
     api = Api(current, handles, hub, broker, streams, drain, rates)
     files = Files(current, handles, hub, drain, rates, api.session_of)
+    downloads = Downloads(current, handles, hub, drain)
     pages = Pages(current)
 
     async def take_over(new: Settings) -> None:
@@ -120,7 +123,14 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
         return await handle_problem(request, error)
 
     app = Starlette(
-        routes=[*api.routes(), *files.routes(), *pages.routes(), *openapi_routes(), *widget_routes()],
+        routes=[
+            *api.routes(),
+            *files.routes(),
+            *downloads.routes(),
+            *pages.routes(),
+            *openapi_routes(),
+            *widget_routes(),
+        ],
         exception_handlers={
             Problem: refuse,
             HTTPException: handle_http_exception,
@@ -166,10 +176,17 @@ def _room_for_streams() -> int:
     return soft * 4 // 5
 
 
-def present(message: Message, key: str, task: str | None, site: Site) -> Event:
-    """A message as visitors get it: rendered, and its attachments without upstream's addresses."""
+def present(
+    message: Message,
+    key: str,
+    task: str | None,
+    site: Site,
+    session: ChatSession,
+    url_of: Callable[[ChatSession, Site, Attachment], str | None] = lambda session, site, attachment: None,
+) -> Event:
+    """A message as visitors get it: rendered, and its attachments with addresses of ours, where they have any."""
     attachments = [
-        {"name": one.name, "size": one.size, "content_type": one.content_type, "url": None}
+        {"name": one.name, "size": one.size, "content_type": one.content_type, "url": url_of(session, site, one)}
         for one in message.attachments
     ]
     html = render(message.content, message.role, site.shows_images_of)

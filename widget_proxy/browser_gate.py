@@ -1,6 +1,6 @@
-"""Who may call `/v1`: pages of the configured origins, and the proxy's own chat pages. The check runs before anything
-else does, and every answer to an allowed origin carries the CORS headers, errors too; a widget that cannot read an
-error cannot explain it."""
+"""Who may call `/v1`: pages of the configured origins, and the proxy's own chat pages; and whoever has a link to a
+file may follow it (`downloads`). The check runs before anything else does, and every answer to an allowed origin
+carries the CORS headers, errors too; a widget that cannot read an error cannot explain it."""
 
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from widget_proxy.downloads import PATH as FILES
 from widget_proxy.problems import Problem
 
 PREFLIGHT_SECONDS = 7200
@@ -35,7 +36,8 @@ class BrowserGate:
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+        # A link that is followed names no origin, and no page is to read what is behind it: no CORS headers either.
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/") or scope["path"].startswith(FILES):
             await self._app(scope, receive, send)
             return
         origins = [value for name, value in scope["headers"] if name == b"origin"]

@@ -101,6 +101,19 @@ class UploadedRef:
         return f"UploadedRef(size={self.size})"
 
 
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file that a message of a session showed. `session` is the session's key, `name` a clean one."""
+
+    site: str
+    session: str
+    file_id: str
+    name: str
+
+    def __repr__(self) -> str:
+        return f"AttachedFile({self.site!r}, {self.session})"
+
+
 class Handles:
     """Makes and opens them. `secret_keys`: oldest first, the last one signs. `now` gives aware datetimes."""
 
@@ -113,6 +126,7 @@ class Handles:
         self._sessions = _Sealer("handle", secret_keys, self._now)
         self._tasks = _Sealer("task", secret_keys, self._now)
         self._files = _Sealer("file", secret_keys, self._now)
+        self._attached = _Sealer("attached", secret_keys, self._now)
         self._bearers = _Sealer("bearer", secret_keys, self._now)
         # What was opened by other keys is not remembered.
         self._opened = lru_cache(KEPT_OPEN)(self._open_session)
@@ -155,6 +169,18 @@ class Handles:
         if self._now() - uploaded > FILE_LIFETIME:
             raise HandleExpired
         return UploadedRef(payload["i"], payload["b"])
+
+    def seal_attached(self, session: ChatSession, file: AttachedFile) -> str:
+        """A link's reference to a file that was seen in `session`; it expires with it. Whoever has it has it."""
+        payload = {"w": file.site, "k": file.session, "i": file.file_id, "n": file.name}
+        return self._attached.seal(payload, "", session.started)
+
+    def open_attached(self, ref: str) -> AttachedFile:
+        """The file behind a link's reference. Raises `HandleInvalid` or `HandleExpired`."""
+        payload, started = self._attached.open(ref, "")
+        if self._now() - started > LIFETIME:
+            raise HandleExpired
+        return AttachedFile(payload["w"], payload["k"], payload["i"], payload["n"])
 
     def seal_bearer(self, token: str, renew_at: float, expires: float) -> str:
         """An access token of upstream's, to lie where workers share it. Its moments are wall time, in seconds."""

@@ -93,6 +93,15 @@ class ServerSettings(Section):
     upload_seconds: float = Field(
         120.0, gt=0, le=3600, description="Whole time a visitor's file may take to arrive, in seconds."
     )
+    downloads: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="Files being fetched at once, a process. Never more than a quarter of `upstream.connections`.",
+    )
+    download_seconds: float = Field(
+        600.0, gt=0, le=86_400, description="Whole time a file may take to be fetched, in seconds."
+    )
 
 
 class UpstreamSettings(Section):

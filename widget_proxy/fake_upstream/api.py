@@ -18,6 +18,7 @@ from widget_proxy.fake_upstream.access import Access
 from widget_proxy.fake_upstream.bot import answer
 from widget_proxy.fake_upstream.calls import CRASH, NOT_FOUND, Call, Refused
 from widget_proxy.fake_upstream.faults import Broken, Dripping, Faults
+from widget_proxy.fake_upstream.file_content import file_answer
 from widget_proxy.fake_upstream.ledger import Ledger, Request
 from widget_proxy.fake_upstream.limits import Standing, Windows
 from widget_proxy.fake_upstream.settings import FakeUpstreamSettings
@@ -332,7 +333,7 @@ class ChatApi:
         file = self.world.files.get(int(number)) if number.isdigit() else None
         if file is None:
             raise Refused(404, {"detail": "Not found."})
-        return Response(b"\0" * file.size, media_type=file.content_type)
+        return file_answer(call, file)
 
     async def _nothing(self, call: Call) -> Response:
         return HTMLResponse(NOT_FOUND, 404)

@@ -28,6 +28,7 @@ class Control:
             Route("/_fake/sessions", self.sessions, methods=["GET"]),
             Route("/_fake/sessions/{session}/messages", self.messages, methods=["GET"]),
             Route("/_fake/say", self.say, methods=["POST"]),
+            Route("/_fake/attach", self.attach, methods=["POST"]),
             Route("/_fake/end", self.end, methods=["POST"]),
             Route("/_fake/expire", self.expire, methods=["POST"]),
             Route("/_fake/channel", self.channel, methods=["POST"]),
@@ -103,6 +104,14 @@ class Control:
         order = await request.json()
         self._api.world.say(self._session(order), order["text"], order.get("created_at"))
         return Response(status_code=204)
+
+    async def attach(self, request: Request) -> Response:
+        """A message of the bot's own with a file: `{session, text, name, size, content_type}`; the file's id."""
+        order = await request.json()
+        session, world = self._session(order), self._api.world
+        file = world.store_file(session, order["name"], order["size"], order["content_type"])
+        world.say(session, order["text"], files=[file.id])
+        return JSONResponse({"id": file.id})
 
     async def end(self, request: Request) -> Response:
         """End a session: `{session}`."""

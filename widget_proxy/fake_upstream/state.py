@@ -2,6 +2,7 @@
 answer is there once its time has come, with nothing running in the background."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -186,10 +187,11 @@ class World:
             )
         return task
 
-    def say(self, session: Session, text: str, created: float | None = None) -> None:
+    def say(self, session: Session, text: str, created: float | None = None, files: Sequence[int] = ()) -> None:
         """A message of the bot's own, or of a human behind it."""
         now = self.settings.clock()
-        session.rows.append(Row("assistant", text, now if created is None else created, now, session.id))
+        attached = [self._attachment(self.files[one]) for one in files]
+        session.rows.append(Row("assistant", text, now if created is None else created, now, session.id, attached))
 
     def store_file(self, session: Session, name: str, size: int, content_type: str) -> StoredFile:
         """Keep what is known of an upload."""

@@ -38,7 +38,9 @@ from widget_proxy.upstream import (
     UpstreamBusy,
     UpstreamClient,
     start_credential,
+    team_credential,
 )
+from widget_proxy.upstream.file_reply import FileReply
 
 logger = logging.getLogger(__name__)
 
@@ -175,6 +177,18 @@ class Hub:
         as it is."""
         async with self._turn(session) as client:
             return await client.upload(self._reach.credentials(session), file)
+
+    async def open_file(self, site: Site, file_id: str, method: str, headers: Mapping[str, str]) -> FileReply:
+        """A file of a conversation, as the site; it costs as much as a message. The caller closes it."""
+        credential = team_credential(site)
+        if credential is None:
+            raise LookupError(f"site {site.slug!r} has nothing to fetch files with")
+        bucket = f"files {site.slug}"
+
+        async def ask(client: UpstreamClient, key: Key) -> FileReply:
+            return await client.open_file(key, file_id, method, headers, bucket)
+
+        return await self._admitted.ask(site, credential, bucket, ask)
 
     async def await_answer(self, session: ChatSession, task: AwaitedTask) -> None:
         """See to it that a task is followed to its end, unless it is already or its end is known."""

@@ -12,7 +12,7 @@ from widget_proxy.upstream import Credentials, UpstreamClient, session_credentia
 class Present(Protocol):
     """Turns a message into the event that visitors get; rendering happens once, here, before it is published."""
 
-    def __call__(self, message: Message, key: str, task: str | None, site: Site) -> Event: ...
+    def __call__(self, message: Message, key: str, task: str | None, site: Site, session: ChatSession) -> Event: ...
 
 
 class Reach:
@@ -35,7 +35,7 @@ class Reach:
 
     def present(self, session: ChatSession, message: Message, key: str, task: str | None) -> Event:
         """A message of the session as its visitors get it."""
-        return self._present(message, key, task, self._site(session))
+        return self._present(message, key, task, self._site(session), session)
 
     def credentials(self, session: ChatSession) -> Credentials:
         """What a call on the session carries."""

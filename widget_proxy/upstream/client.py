@@ -15,6 +15,7 @@ from widget_proxy.upstream.answers import Complete, Failed, MessagePage, Process
 from widget_proxy.upstream.connection import Connection
 from widget_proxy.upstream.credentials import Bearer, Credentials, Key, OAuthClient
 from widget_proxy.upstream.errors import BadAnswer, ChatbotUnavailable, CredentialsRefused, FileRefused, UpstreamError
+from widget_proxy.upstream.file_reply import FileReply
 from widget_proxy.upstream.limits import Standing
 from widget_proxy.upstream.replies import (
     Reply,
@@ -195,6 +196,21 @@ class UpstreamClient:
             raise BadAnswer(f"it took {len(answer.files)} files instead of one", fate="unknown")
         (one,) = answer.files
         return UploadedFile(one.id, one.name, one.size, one.content_type)
+
+    async def open_file(
+        self, key: Key, file_id: str, method: str, headers: Mapping[str, str], bucket: str
+    ) -> FileReply:
+        """A file of the chatbot's team; `headers` say which part of it. The caller closes it."""
+        path = f"/api/files/{file_id}/content"
+        sent = dict(headers) | {"Accept": "*/*"} | key.headers("")
+        request = self._connection.request(method, path, sent)
+        reply = FileReply(await self._connection.open(request, self._settings.send_seconds, bucket))
+        try:
+            reply.check()
+        except UpstreamError:
+            await reply.aclose()
+            raise
+        return reply
 
     async def _session_call(
         self, method: str, path: str, credentials: Credentials, seconds: float, **content: Any

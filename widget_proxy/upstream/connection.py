@@ -7,8 +7,8 @@ of gzip made 200 MiB), no cookies, no proxy from the environment, no redirect.
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -18,7 +18,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from widget_proxy.config import UpstreamSettings
-from widget_proxy.upstream.errors import AnswerTooLarge, BadAnswer, UpstreamBusy, UpstreamUnreachable
+from widget_proxy.upstream.errors import AnswerTooLarge, BadAnswer, UpstreamBusy, UpstreamError, UpstreamUnreachable
 from widget_proxy.upstream.limits import Standing, Standings, is_of_one_bucket, retry_after
 from widget_proxy.upstream.replies import Reply
 
@@ -86,22 +86,26 @@ class Connection:
 
     async def send(self, request: httpx.Request, limit: asyncio.Timeout, bucket: str) -> Reply:
         """Its whole reply, within `limit`. Raises `UpstreamUnreachable`, `UpstreamBusy` or `BadAnswer`."""
-        try:
+        with translated():
             async with limit, self._answer_to(request) as response:
                 reply = Reply(response.status_code, response.headers, await self._body(response))
-        except TimeoutError as error:
-            raise UpstreamUnreachable("no whole answer in time", fate="unknown") from error
-        except httpx.RequestError as error:
-            if _never_connected(error):
-                raise UpstreamUnreachable(f"no connection: {error}") from error
-            # Among the others are resets on a connection reused: the request may have been read all the same.
-            # Only their names: their texts hold whole addresses, with upstream's session id, and upstream's bytes.
-            raise UpstreamUnreachable(
-                f"no answer: {type(error.__cause__ or error).__name__}", fate="unknown"
-            ) from error
-        except aiohttp.ClientError as error:
-            # Those the transport does not translate, such as a malformed status line.
-            raise BadAnswer(f"it is no HTTP: {type(error).__name__}", fate="unknown") from error
+        self._look_at(reply, bucket)
+        return reply
+
+    async def open(self, request: httpx.Request, seconds: float, bucket: str) -> httpx.Response:
+        """Its head, within `seconds`; the body is for the caller to read, and the response to close."""
+        with translated():
+            async with asyncio.timeout(seconds):
+                response = await self._http.send(request, stream=True)
+        try:
+            self._look_at(Reply(response.status_code, response.headers, b""), bucket)
+        except UpstreamError:
+            await response.aclose()
+            raise
+        return response
+
+    def _look_at(self, reply: Reply, bucket: str) -> None:
+        """What any reply may say. Raises `UpstreamBusy` or `BadAnswer`."""
         self._standings.note(bucket, reply.headers, self._clock())
         if reply.status == 429:
             own = is_of_one_bucket(reply.headers)
@@ -109,7 +113,6 @@ class Connection:
             raise UpstreamBusy(text, retry_after(reply.headers), for_all=not own)
         if 300 <= reply.status < 400:
             raise BadAnswer(f"it answered with a redirect ({reply.status}), which is not followed")
-        return reply
 
     @asynccontextmanager
     async def _answer_to(self, request: httpx.Request) -> AsyncIterator[httpx.Response]:
@@ -151,6 +154,24 @@ def _transport(settings: UpstreamSettings) -> AiohttpTransport:
         )
 
     return AiohttpTransport(client=session, trust_env=False)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Whatever goes wrong on the way is one error of the tree."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise UpstreamUnreachable("no whole answer in time", fate="unknown") from error
+    except httpx.RequestError as error:
+        if _never_connected(error):
+            raise UpstreamUnreachable(f"no connection: {error}") from error
+        # Among the others are resets on a connection reused: the request may have been read all the same.
+        # Only their names: their texts hold whole addresses, with upstream's session id, and upstream's bytes.
+        raise UpstreamUnreachable(f"no answer: {type(error.__cause__ or error).__name__}", fate="unknown") from error
+    except aiohttp.ClientError as error:
+        # Those the transport does not translate, such as a malformed status line.
+        raise BadAnswer(f"it is no HTTP: {type(error).__name__}", fate="unknown") from error
 
 
 @cache
