@@ -66,7 +66,7 @@ async def compare_transports(upstream: FakeUpstream, rounds: int, requests: int)
     port = upstream.port
     headers = {"X-Embed-Key": EMBED_KEY, "Origin": SHOP_ORIGIN}
     started = await call(port, "POST", "/api/chat/start/", headers, {"chatbot_id": DEMO_CHATBOT_ID})
-    credentials = Credentials(started["session_id"], started["session_token"], EMBED_KEY, SHOP_ORIGIN)
+    credentials = Credentials(started["session_id"], started["session_token"], None, SHOP_ORIGIN)
     for number in range(MESSAGES):
         text = f"Message {number}, **of ordinary length**, as a bot may write it of its own accord."
         await call(port, "POST", "/_fake/say", None, {"session": started["session_id"], "text": text})

@@ -4,7 +4,7 @@ import httpx
 
 from widget_proxy.cli import main
 from widget_proxy.config import UpstreamSettings
-from widget_proxy.upstream import client
+from widget_proxy.upstream import connection
 
 
 def default_transport(settings: UpstreamSettings) -> httpx.AsyncHTTPTransport:
@@ -16,7 +16,7 @@ def default_transport(settings: UpstreamSettings) -> httpx.AsyncHTTPTransport:
 
 
 if __name__ == "__main__":
-    if not hasattr(client, "_transport"):
-        raise SystemExit("widget_proxy.upstream.client makes its transport elsewhere now: mend this file")
-    client._transport = default_transport  # type: ignore[assignment] # in place of its own kind
+    if not hasattr(connection, "_transport"):
+        raise SystemExit("widget_proxy.upstream.connection makes its transport elsewhere now: mend this file")
+    connection._transport = default_transport  # type: ignore[assignment] # in place of its own kind
     main()

@@ -26,7 +26,7 @@ from tests.virtual_time import VirtualTimeLoop, now
 from tests.world import ORIGIN, World, world
 from widget_proxy.attention import Attention
 from widget_proxy.browser_gate import BrowserGate
-from widget_proxy.config import Settings
+from widget_proxy.config import CurrentSettings, Settings
 from widget_proxy.drain import Drain
 from widget_proxy.drop_in import DropIn, doors
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID, DEMO_EMBED_KEY
@@ -106,10 +106,11 @@ def proxy(w: World, attention: Attention) -> ASGIApp:
     def no_files(request: object) -> Any:
         raise NotImplementedError
 
+    current = CurrentSettings(settings)
     rates = Rates(settings.rates, settings.redis)
-    files = Files(settings, handles, w.hub, drain, rates, no_files)
-    drop_in = DropIn(settings, handles, w.hub, w.broker, files, attention, drain, rates, now=now)
-    return BrowserGate(Starlette(routes=drop_in.routes()), *doors(settings))
+    files = Files(current, handles, w.hub, drain, rates, no_files)
+    drop_in = DropIn(current, handles, w.hub, w.broker, files, attention, drain, rates, now=now)
+    return BrowserGate(Starlette(routes=drop_in.routes()), *doors(current))
 
 
 async def visit(times: list[float], *, through_proxy: bool) -> dict[str, Any]:

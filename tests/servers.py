@@ -107,6 +107,10 @@ class Server:
         if self._process is not None:
             self._process.send_signal(number)
 
+    def forget(self, variable: str) -> None:
+        """Start it without this variable."""
+        del self._environment[variable]
+
     def run_instead(self, module: str, *arguments: str) -> None:
         """Start this module in place of the usual one, with the same environment."""
         self._command = [sys.executable, "-m", module, *arguments]

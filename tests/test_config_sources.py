@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from widget_proxy.config import ConfigError, Settings, Site, load_settings
 from widget_proxy.config.sources import line_of_key
@@ -49,6 +49,11 @@ def problems(environ: dict[str, str], path: Path | None = None) -> list[str]:
     return told
 
 
+def revealed(value: SecretStr | None) -> str:
+    assert value is not None
+    return value.get_secret_value()
+
+
 def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
@@ -58,7 +63,7 @@ def test_five_variables_make_the_site_default() -> None:
     settings = load_settings(ENVIRONMENT)
     site = settings.sites["default"]
     assert str(site.chatbot_id) == CHATBOT
-    assert site.embed_key.get_secret_value() == KEY
+    assert revealed(site.embed_key) == KEY
     assert [pattern.text for pattern in site.allowed_origins] == ["https://a.example.com", "https://*.b.example.com"]
     assert settings.upstream_of(site) == "https://ocs.example.com"
 
@@ -100,7 +105,7 @@ def test_secrets_come_from_files_too(tmp_path: Path) -> None:
     environ = ENVIRONMENT | {"WIDGET_PROXY_EMBED_KEY_FILE": str(key), "WIDGET_PROXY_SECRET_KEY_FILE": str(secret)}
     del environ["WIDGET_PROXY_EMBED_KEY"], environ["WIDGET_PROXY_SECRET_KEY"]
     settings = load_settings(environ)
-    assert settings.sites["default"].embed_key.get_secret_value() == KEY
+    assert revealed(settings.sites["default"].embed_key) == KEY
     assert settings.secret_key[0].get_secret_value() == SECRET
 
 
@@ -289,13 +294,13 @@ def test_a_secrets_file_without_a_secret_is_named(tmp_path: Path, content: bytes
 def test_a_secrets_file_of_the_environment_wins_over_the_files_secret(tmp_path: Path) -> None:
     path, key = write(tmp_path / "x.toml", FILE), write(tmp_path / "key", "from-the-environment\n")
     settings = load_settings({"WIDGET_PROXY_SITES__MY_SHOP__EMBED_KEY_FILE": str(key)}, path)
-    assert settings.sites["my-shop"].embed_key.get_secret_value() == "from-the-environment"
+    assert revealed(settings.sites["my-shop"].embed_key) == "from-the-environment"
 
 
 def test_the_short_variables_win_over_the_files_site_default(tmp_path: Path) -> None:
     path = write(tmp_path / "x.toml", FILE.replace("my-shop", "default"))
     settings = load_settings({"WIDGET_PROXY_EMBED_KEY": "from-the-environment"}, path)
-    assert settings.sites["default"].embed_key.get_secret_value() == "from-the-environment"
+    assert revealed(settings.sites["default"].embed_key) == "from-the-environment"
     assert settings.sites["default"].title == "From the file"
 
 
@@ -354,3 +359,17 @@ def test_the_official_widget_is_not_let_in_where_everybody_needs_a_token(tmp_pat
     (told,) = problems({}, write(tmp_path / "x.toml", FILE + lines))
     assert told.startswith("sites.my-shop.drop_in (")
     assert "Set sites.my-shop.visitor_token to optional, or drop_in to false" in told
+
+
+def test_a_credential_of_a_secret_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "sites.default.embed_kee", KEY)
+    (told,) = problems(ENVIRONMENT | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert told.startswith("sites.default.embed_kee (credential): there is no such secret. A site has api_key")
+    (told,) = problems(ENVIRONMENT | {"CREDENTIALS_DIRECTORY": str(tmp_path / "none")})
+    assert told.startswith("CREDENTIALS_DIRECTORY (environment): the directory cannot be read")
+
+
+def test_a_secret_of_the_environment_and_of_a_credential_is_one_too_many(tmp_path: Path) -> None:
+    write(tmp_path / "sites.default.embed_key", "marker-other")
+    (told,) = problems(ENVIRONMENT | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert "(credential sites.default.embed_key): embed_key is set as well. Keep one of the two" in told

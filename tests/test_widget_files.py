@@ -61,6 +61,22 @@ def test_files_of_a_message_are_there_after_a_reload(chat: Website) -> None:
     expect(chat.page.locator(".item", has_text="Does it fit?").locator(".file")).to_have_text("plan.txt")
 
 
+def test_a_file_of_the_bots_is_saved_by_its_link_beside_the_page(chat: Website) -> None:
+    chat.ask("Do you have a plan?", "Here")
+    session = chat.stage.upstream.ask("sessions")[-1]["id"]
+    file = {"name": "Übersicht.html", "size": 5000, "content_type": "text/html"}
+    chat.stage.upstream.order("attach", session=session, text="The plan.", **file)
+    link = chat.page.get_by_role("link", name="Übersicht.html")
+    link.wait_for()
+    assert link.get_attribute("target") == "_blank"
+    assert link.get_attribute("rel") == "noopener noreferrer"
+    address = link.get_attribute("href") or ""
+    assert address.startswith(f"{chat.stage.proxy.url}/v1/files/")
+    saved = chat.page.context.request.get(address)
+    assert saved.headers["content-disposition"].endswith("filename*=UTF-8''%C3%9Cbersicht.html")
+    assert len(saved.body()) == 5000
+
+
 def test_how_far_an_upload_is_can_be_seen(chat: Website) -> None:
     chat.ask()
     chat.page.evaluate("""() => {

@@ -72,17 +72,15 @@ class World:
 
 
 @asynccontextmanager
-async def world(**channel: Any) -> AsyncIterator[World]:
+async def world(keys: dict[str, Any] | None = None, **channel: Any) -> AsyncIterator[World]:
+    """`keys`: what the site starts sessions with."""
     settings = FakeUpstreamSettings(
         channels=[Channel(**channel)], think_seconds=2.0, clock=lambda: now().timestamp(), sleep=asyncio.sleep
     )
     app = create_app(settings)
-    site = Site(
-        slug="shop",
-        chatbot_id=UUID(DEMO_CHATBOT_ID),
-        embed_key=DEMO_EMBED_KEY,
-        allowed_origins=(OriginPattern.parse(ORIGIN),),
-    )
+    keys = {"embed_key": DEMO_EMBED_KEY} if keys is None else keys
+    origins = (OriginPattern.parse(ORIGIN),)
+    site = Site(slug="shop", chatbot_id=UUID(DEMO_CHATBOT_ID), allowed_origins=origins, **keys)
     broker = MemoryBroker(clock=elapsed)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with UpstreamClient("http://upstream.test", UpstreamSettings(), transport, elapsed) as client:

@@ -7,7 +7,7 @@ interface Message {
   content: string;
   html?: string;
   created_at: string;
-  attachments?: { id?: string; name: string }[];
+  attachments?: { id?: string; name: string; url?: string | null }[];
   task?: string;
 }
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from widget_proxy.bodies import MessageBody, StartBody, first_value, read_body
 from widget_proxy.broker import Broker, BrokerUnavailable
-from widget_proxy.config import Settings, Site
+from widget_proxy.config import CurrentSettings, Settings, Site
 from widget_proxy.drain import Drain
 from widget_proxy.files import attached, attachment_limits
 from widget_proxy.handles import AwaitedTask, ChatSession, HandleExpired, HandleInvalid, Handles
@@ -51,7 +51,7 @@ class Api:
 
     def __init__(
         self,
-        settings: Settings,
+        current: CurrentSettings,
         handles: Handles,
         hub: Hub,
         broker: Broker,
@@ -60,7 +60,7 @@ class Api:
         rates: Rates,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._settings = settings
+        self._current = current
         self._handles = handles
         self._hub = hub
         self._broker = broker
@@ -69,7 +69,11 @@ class Api:
         self._rates = rates
         self._now = now
         # A send waits for its turn, then for upstream; after that whoever sent it is gone.
-        self._send_seconds = settings.upstream.send_seconds + SEND_PATIENCE + 2.0
+        self._send_seconds = current.settings.upstream.send_seconds + SEND_PATIENCE + 2.0
+
+    @property
+    def _settings(self) -> Settings:
+        return self._current.settings
 
     def routes(self) -> list[Route]:
         """Every route of `v1`."""

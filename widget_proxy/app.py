@@ -3,8 +3,9 @@
 import logging
 import resource
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import anyio
 from starlette.applications import Starlette
@@ -21,13 +22,14 @@ from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.broker.memory import MemoryBroker
 from widget_proxy.browser_gate import BrowserGate, Door
 from widget_proxy.client_address import ClientAddress
-from widget_proxy.config import Settings, Site
+from widget_proxy.config import CurrentSettings, Loaded, Settings, Site
+from widget_proxy.downloads import Downloads, file_url
 from widget_proxy.drain import Drain
 from widget_proxy.drop_in import DropIn, doors
 from widget_proxy.files import Files
-from widget_proxy.handles import Handles
+from widget_proxy.handles import ChatSession, Handles
 from widget_proxy.hub import Hub
-from widget_proxy.messages import Event, Message, message_event
+from widget_proxy.messages import Attachment, Event, Message, message_event
 from widget_proxy.openapi import openapi_routes
 from widget_proxy.own_origin import chat_origin
 from widget_proxy.pages import Pages
@@ -44,29 +46,29 @@ from widget_proxy.request_ids import RequestIds
 from widget_proxy.response_headers import ResponseHeaders
 from widget_proxy.stream import Streams
 from widget_proxy.upstream import UpstreamClient
+from widget_proxy.upstream.clients import Clients
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """The proxy as an ASGI application. Connections and followers live as long as its lifespan."""
-    clients = {
-        url: UpstreamClient(url, settings.upstream)
-        for url in {settings.upstream_of(site) for site in settings.sites.values()}
-    }
+def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> ASGIApp:
+    """The proxy as an ASGI application. Connections and followers live as long as its lifespan. `read` reads the
+    configuration anew, on SIGHUP or when a file of it has changed."""
+    current = CurrentSettings(settings, read)
+    clients = Clients(settings.upstream)
 
     def client_of(site: Site) -> UpstreamClient:
-        return clients[settings.upstream_of(site)]
+        return clients.of(current.settings.upstream_of(site))
 
     broker = broker_of(settings)
-    handles = Handles([key.get_secret_value() for key in settings.secret_key])
+    handles = Handles(_secret_keys(settings))
     hub = Hub(
         broker=broker,
         handles=handles,
         pacing=settings.pacing,
-        site_of=settings.sites.get,
+        site_of=lambda slug: current.settings.sites.get(slug),
         client_of=client_of,
-        present=present,
+        present=partial(present, url_of=partial(file_url, handles)),
         workers=settings.server.workers,
     )
     streams = Streams(
@@ -79,18 +81,27 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     drain = Drain(settings.server.drain_seconds)
     rates = Rates(settings.rates, settings.redis)
-    audit = Audit(settings.sites.keys())
-    api = Api(settings, handles, hub, broker, streams, drain, rates)
-    files = Files(settings, handles, hub, drain, rates, api.session_of)
+    site_names = set(settings.sites)
+    audit = Audit(site_names)
+    api = Api(current, handles, hub, broker, streams, drain, rates)
+    files = Files(current, handles, hub, drain, rates, api.session_of)
     attention = Attention(hub, broker, most=settings.server.streams)
-    drop_in = DropIn(settings, handles, hub, broker, files, attention, drain, rates, audit.refused)
-    pages = Pages(settings)
+    drop_in = DropIn(current, handles, hub, broker, files, attention, drain, rates, audit.refused)
+    downloads = Downloads(current, handles, hub, drain)
+    pages = Pages(current)
+
+    async def take_over(new: Settings) -> None:
+        await clients.open({new.upstream_of(site) for site in new.sites.values()})
+        handles.rotate(_secret_keys(new))
+        site_names.clear()
+        site_names.update(new.sites)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for client in clients.values():
-                await stack.enter_async_context(client)
+            await stack.enter_async_context(clients)
+            await take_over(settings)
+            current.on_change(take_over)
             await stack.enter_async_context(broker)
             await stack.enter_async_context(rates)
             await stack.enter_async_context(hub)
@@ -99,6 +110,10 @@ def create_app(settings: Settings) -> ASGIApp:
                     group.start_soon(streams.run)
                     group.start_soon(drain.run)
                     group.start_soon(attention.run)
+                    if read is not None:
+                        group.start_soon(reload_on_signal, current)
+                        if settings.server.watch_seconds > 0:
+                            group.start_soon(current.watch, settings.server.watch_seconds)
                     yield
                     group.cancel_scope.cancel()
             except Exception:
@@ -117,6 +132,7 @@ def create_app(settings: Settings) -> ASGIApp:
             *api.routes(),
             *files.routes(),
             *drop_in.routes(),
+            *downloads.routes(),
             *pages.routes(),
             *openapi_routes(),
             *widget_routes(),
@@ -133,14 +149,25 @@ def create_app(settings: Settings) -> ASGIApp:
         app,
         Door(
             "/v1/",
-            lambda origin: any(site.allows(origin) for site in settings.sites.values()),
-            lambda scope: chat_origin(settings, scope),
+            lambda origin: any(site.allows(origin) for site in current.settings.sites.values()),
+            lambda scope: chat_origin(current.settings, scope),
         ),
-        *doors(settings),
+        *doors(current),
         refused=audit.refused,
     )
     # Outermost: whoever speaks of the client or the scheme speaks of the browser's.
     return ClientAddress(RequestIds(ResponseHeaders(gate)), settings.server.trusted_proxies)
+
+
+async def reload_on_signal(current: CurrentSettings) -> None:
+    """For ever: SIGHUP has sites and secrets read anew."""
+    with anyio.open_signal_receiver(signal.SIGHUP) as signals:
+        async for _ in signals:
+            await current.reload()
+
+
+def _secret_keys(settings: Settings) -> list[str]:
+    return [key.get_secret_value() for key in settings.secret_key]
 
 
 def broker_of(settings: Settings) -> Broker:
@@ -159,10 +186,17 @@ def _room_for_streams() -> int:
     return soft * 4 // 5
 
 
-def present(message: Message, key: str, task: str | None, site: Site) -> Event:
-    """A message as visitors get it: rendered, and its attachments without upstream's addresses."""
+def present(
+    message: Message,
+    key: str,
+    task: str | None,
+    site: Site,
+    session: ChatSession,
+    url_of: Callable[[ChatSession, Site, Attachment], str | None] = lambda session, site, attachment: None,
+) -> Event:
+    """A message as visitors get it: rendered, and its attachments with addresses of ours, where they have any."""
     attachments = [
-        {"name": one.name, "size": one.size, "content_type": one.content_type, "url": None}
+        {"name": one.name, "size": one.size, "content_type": one.content_type, "url": url_of(session, site, one)}
         for one in message.attachments
     ]
     html = render(message.content, message.role, site.shows_images_of)

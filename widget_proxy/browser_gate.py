@@ -1,6 +1,7 @@
-"""Who may call `/v1`: pages of the configured origins, and the proxy's own chat pages. The check runs before anything
-else does, and every answer to an allowed origin carries the CORS headers, errors too; a widget that cannot read an
-error cannot explain it. Another API in front of the same application has a door of its own."""
+"""Who may call `/v1`: pages of the configured origins, and the proxy's own chat pages; and whoever has a link to a
+file may follow it (`downloads`). The check runs before anything else does, and every answer to an allowed origin
+carries the CORS headers, errors too; a widget that cannot read an error cannot explain it. Another API in front of
+the same application has a door of its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from widget_proxy.downloads import PATH as FILES
 from widget_proxy.problems import Problem
 
 PREFLIGHT_SECONDS = 7200
@@ -73,8 +75,10 @@ class BrowserGate:
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        door = next((one for one in self._doors if scope.get("path", "").startswith(one.prefix)), None)
-        if scope["type"] != "http" or door is None:
+        path = scope.get("path", "")
+        door = next((one for one in self._doors if path.startswith(one.prefix)), None)
+        # A link that is followed names no origin, and no page is to read what is behind it: no CORS headers either.
+        if scope["type"] != "http" or door is None or path.startswith(FILES):
             await self._app(scope, receive, send)
             return
         scope, origin = door.origin(scope)

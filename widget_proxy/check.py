@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from widget_proxy.config import Settings, Site
 from widget_proxy.upstream import (
     BadAnswer,
+    Bearer,
     ChatbotUnavailable,
     CredentialsRefused,
+    OAuthClient,
     RequestRefused,
     UpstreamBusy,
     UpstreamClient,
     UpstreamError,
     UpstreamUnreachable,
+    start_credential,
 )
 
 
@@ -41,12 +44,9 @@ async def check_sites(settings: Settings, origin: str | None = None) -> list[Che
 
 async def _check(client: UpstreamClient, site: Site, origin: str, url: str) -> CheckResult:
     try:
-        started = await client.start(
-            chatbot_id=str(site.chatbot_id),
-            embed_key=site.embed_key.get_secret_value(),
-            origin=origin,
-            page_url=origin,
-        )
+        way = start_credential(site)
+        key = Bearer(*await client.fetch_bearer(way)) if isinstance(way, OAuthClient) else way
+        started = await client.start(chatbot_id=str(site.chatbot_id), key=key, origin=origin, page_url=origin)
     except UpstreamError as error:
         return CheckResult(site.slug, False, *_explain(error, site, origin, url))
     token = "" if started.token else " (an older channel, without session tokens)"
@@ -70,10 +70,16 @@ def _explain(error: UpstreamError, site: Site, origin: str, url: str) -> tuple[s
             return f"{url} asks to wait (429)", "Check again in a few minutes"
         case ChatbotUnavailable(text=text):
             return f"the channel is switched off, with the text {text!r}", "Switch it on in Open Chat Studio"
-        case CredentialsRefused() if "401" in str(error):
+        case CredentialsRefused(status=401) if site.starts_with == "embed_key":
             return (
                 f"upstream refuses the embed key or the chatbot id: {error}",
                 f"Copy both anew from the channel's page: sites.{site.slug}.embed_key and chatbot_id",
+            )
+        case CredentialsRefused() if site.starts_with != "embed_key":
+            what, name = ("API key", "api_key") if site.starts_with == "api_key" else ("OAuth application", "oauth_…")
+            return (
+                f"upstream refuses the {what}: {error}",
+                f"Check sites.{site.slug}.{name}, and that the channel takes it: with an embed key it takes no other",
             )
         case CredentialsRefused():
             return (

@@ -21,7 +21,7 @@ from widget_proxy.attention import Attention
 from widget_proxy.bodies import Participant, first_value, read_json
 from widget_proxy.broker import Broker, BrokerUnavailable, Entry
 from widget_proxy.browser_gate import Door
-from widget_proxy.config import Settings, Site
+from widget_proxy.config import CurrentSettings, Settings, Site
 from widget_proxy.drain import Drain
 from widget_proxy.files import Files, attached
 from widget_proxy.form_files import open_form_files
@@ -48,19 +48,23 @@ _NO_STORE = {"Cache-Control": "no-store"}
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def doors(settings: Settings) -> list[Door]:
+def is_on(settings: Settings) -> bool:
+    """Whether any site turned it on. Asked once, at the start."""
+    return any(site.drop_in for site in settings.sites.values())
+
+
+def doors(current: CurrentSettings) -> list[Door]:
     """Who may call this: pages of the sites that turned it on, with the headers the official widget sends. Its key is
     allowed and not read, so that a tag which still has one works. None where no site turned it on."""
-    sites = [site for site in settings.sites.values() if site.drop_in]
     door = Door(
         PREFIX,
-        lambda origin: any(site.allows(origin) for site in sites),
+        lambda origin: any(site.drop_in and site.allows(origin) for site in current.settings.sites.values()),
         headers="Authorization, Content-Type, X-CSRFToken, X-Embed-Key, X-OCS-Widget-Version, X-Session-Token",
         exposed="Deprecation, Link, RateLimit, RateLimit-Policy, Retry-After, Sunset, X-Request-Id",
         answer=lambda problem, origin: _answer(official.NO_ORIGIN if origin is None else official.NOT_ALLOWED),
         takes_referer=True,
     )
-    return [door] if sites else []
+    return [door] if is_on(current.settings) else []
 
 
 class DropIn:
@@ -68,7 +72,7 @@ class DropIn:
 
     def __init__(
         self,
-        settings: Settings,
+        current: CurrentSettings,
         handles: Handles,
         hub: Hub,
         broker: Broker,
@@ -79,7 +83,7 @@ class DropIn:
         refused: Callable[[Scope, Problem], None] = lambda scope, problem: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._settings = settings
+        self._current = current
         self._handles = handles
         self._hub = hub
         self._broker = broker
@@ -90,9 +94,13 @@ class DropIn:
         self._refused = refused
         self._now = now
 
+    @property
+    def _settings(self) -> Settings:
+        return self._current.settings
+
     def routes(self) -> list[Route]:
         """Every route; none where no site turned it on."""
-        if not any(site.drop_in for site in self._settings.sites.values()):
+        if not is_on(self._settings):
             return []
         return [
             Route(f"{PREFIX}start/", self._official(self.start), methods=["POST"]),

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from widget_proxy.config import Settings, Site
+from widget_proxy.config import CurrentSettings, Settings, Site
 from widget_proxy.drain import Drain
 from widget_proxy.file_names import clean_name, content_type_of, extension_of
 from widget_proxy.form_file import open_form_file
@@ -47,14 +47,15 @@ class Files:
 
     def __init__(
         self,
-        settings: Settings,
+        current: CurrentSettings,
         handles: Handles,
         hub: Hub,
         drain: Drain,
         rates: Rates,
         session_of: Callable[[Request], ChatSession],
     ) -> None:
-        self._settings = settings
+        self._current = current
+        settings = current.settings
         self._handles = handles
         self._hub = hub
         self._drain = drain
@@ -63,6 +64,10 @@ class Files:
         # Each holds a connection to upstream for as long as its sender takes; messages need some, too.
         self._most = max(1, min(settings.server.uploads, settings.upstream.connections // 2))
         self._open: Counter[str] = Counter()
+
+    @property
+    def _settings(self) -> Settings:
+        return self._current.settings
 
     def routes(self) -> list[Route]:
         """The one route."""

@@ -40,8 +40,11 @@ SIGNED_BYTES = 2048
 KEPT_OPEN = 2048
 """Sessions remembered by their handles: each tab, stream and message brings the same one, and opening costs 30 µs."""
 
+LONGEST_BEARER = 8192
+"""Characters. Upstream says how long its tokens are; no browser sends us one."""
+
 # Base64 has two alphabets, and bits at its end that mean nothing; decoders take all: only one spelling is ours.
-_SHAPE = re.compile(rf"[A-Za-z0-9_.-]{{1,{LONGEST}}}")
+_SHAPE = re.compile(r"[A-Za-z0-9_.-]+")
 
 _NONCE = 12
 
@@ -107,14 +110,34 @@ class UploadedRef:
         return f"UploadedRef(size={self.size})"
 
 
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file that a message of a session showed. `session` is the session's key, `name` a clean one."""
+
+    site: str
+    session: str
+    file_id: str
+    name: str
+
+    def __repr__(self) -> str:
+        return f"AttachedFile({self.site!r}, {self.session})"
+
+
 class Handles:
     """Makes and opens them. `secret_keys`: oldest first, the last one signs. `now` gives aware datetimes."""
 
     def __init__(self, secret_keys: Sequence[str], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
-        self._sessions = _Sealer("handle", secret_keys, now)
-        self._tasks = _Sealer("task", secret_keys, now)
-        self._files = _Sealer("file", secret_keys, now)
+        self.rotate(secret_keys)
+
+    def rotate(self, secret_keys: Sequence[str]) -> None:
+        """Sign and open with these from now on."""
+        self._sessions = _Sealer("handle", secret_keys, self._now)
+        self._tasks = _Sealer("task", secret_keys, self._now)
+        self._files = _Sealer("file", secret_keys, self._now)
+        self._attached = _Sealer("attached", secret_keys, self._now)
+        self._bearers = _Sealer("bearer", secret_keys, self._now)
+        # What was opened by other keys is not remembered.
         self._opened = lru_cache(KEPT_OPEN)(self._open_session)
 
     def seal_session(self, session: ChatSession) -> str:
@@ -164,6 +187,27 @@ class Handles:
             raise HandleExpired
         return UploadedRef(payload["i"], payload["b"])
 
+    def seal_attached(self, session: ChatSession, file: AttachedFile) -> str:
+        """A link's reference to a file that was seen in `session`; it expires with it. Whoever has it has it."""
+        payload = {"w": file.site, "k": file.session, "i": file.file_id, "n": file.name}
+        return self._attached.seal(payload, "", session.started)
+
+    def open_attached(self, ref: str) -> AttachedFile:
+        """The file behind a link's reference. Raises `HandleInvalid` or `HandleExpired`."""
+        payload, started = self._attached.open(ref, "")
+        if self._now() - started > LIFETIME:
+            raise HandleExpired
+        return AttachedFile(payload["w"], payload["k"], payload["i"], payload["n"])
+
+    def seal_bearer(self, token: str, renew_at: float, expires: float) -> str:
+        """An access token of upstream's, to lie where workers share it. Its moments are wall time, in seconds."""
+        return self._bearers.seal({"t": token, "r": renew_at, "e": expires}, "", self._now())
+
+    def open_bearer(self, sealed: str) -> tuple[str, float, float]:
+        """Token, when to renew it, and when it expires. Raises `HandleInvalid`."""
+        payload, _ = self._bearers.open(sealed, "", longest=LONGEST_BEARER)
+        return payload["t"], payload["r"], payload["e"]
+
 
 class _Sealer:
     """Seals for one purpose, with keys derived from the secrets for it alone."""
@@ -185,8 +229,8 @@ class _Sealer:
         sealed = nonce + self._ciphers[0].encrypt(nonce, text, bound_to.encode())
         return self._signer.sign_at(_encode(sealed), moment)
 
-    def open(self, sealed: str, bound_to: str) -> tuple[dict[str, Any], datetime]:
-        if _SHAPE.fullmatch(sealed) is None:
+    def open(self, sealed: str, bound_to: str, longest: int = LONGEST) -> tuple[dict[str, Any], datetime]:
+        if len(sealed) > longest or _SHAPE.fullmatch(sealed) is None:
             raise HandleInvalid
         try:
             value, moment = self._signer.unsign(sealed, return_timestamp=True)

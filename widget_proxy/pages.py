@@ -14,7 +14,7 @@ from starlette.routing import Route
 from widget_proxy import __version__
 from widget_proxy.api import about
 from widget_proxy.assets import asset_directory, languages, widget_loader
-from widget_proxy.config import Look, Settings, Site
+from widget_proxy.config import CurrentSettings, Look, Settings, Site
 from widget_proxy.config.context_schema import DocumentedKey
 from widget_proxy.own_origin import chat_origin, request_origin, shown_origin
 from widget_proxy.problems import Problem
@@ -43,13 +43,17 @@ _POLICY = {
 class Pages:
     """The front page, the full-page chat, and the liveness probe."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, current: CurrentSettings) -> None:
+        self._current = current
         self._templates = Environment(
             loader=FileSystemLoader(asset_directory("templates")), autoescape=True, undefined=StrictUndefined
         )
         self._integrity = widget_loader().integrity
         self._languages = languages()
+
+    @property
+    def _settings(self) -> Settings:
+        return self._current.settings
 
     def routes(self) -> list[Route]:
         """The routes of the pages that are switched on. The chat's is there in any case: people may have its link."""

@@ -117,8 +117,9 @@ def from_upstream(error: UpstreamError, site: str, *, send: bool = False) -> Pro
     match error:
         case CredentialsRefused():
             logger.error(
-                "site %s: upstream refuses the key or the page's origin (%s). Check sites.%s.embed_key, chatbot_id, "
-                "and that the channel's allowed domains include the page's host; `widget-proxy check` tells which",
+                "site %s: upstream refuses the key or the page's origin (%s). Check sites.%s.embed_key (or the "
+                "API key or OAuth credentials, where the site has those), chatbot_id, and that the channel's allowed "
+                "domains include the page's host; `widget-proxy check` tells which",
                 site,
                 error,
                 site,

@@ -1,7 +1,9 @@
 """Runs the application under uvicorn: in this process, or in several that share a port."""
 
+import logging
 import os
 import resource
+import signal
 import socket
 import sys
 
@@ -10,9 +12,11 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from widget_proxy.app import create_app
-from widget_proxy.config import Settings, load_settings
+from widget_proxy.config import ConfigError, Settings, load_settings, read_settings
 from widget_proxy.connections import BoundedProtocol, Connections
 from widget_proxy.log import log_to_stderr
+
+logger = logging.getLogger(__name__)
 
 VANISHED_SECONDS = 30
 """What was sent, a heartbeat too, and not taken for so long ends the connection."""
@@ -31,6 +35,22 @@ class _Config(uvicorn.Config):
     """What `BoundedProtocol` counts by; each process has its own."""
 
 
+class _Supervisor(Multiprocess):
+    """uvicorn's, which on SIGHUP replaces its workers and so ends every stream. Here the workers read sites and
+    secrets anew, and streams live on."""
+
+    def handle_hup(self) -> None:
+        try:
+            load_settings(os.environ)
+        except ConfigError as error:
+            logger.error("the new configuration is refused and the old one stays:\n%s", error)  # noqa: TRY400
+            return
+        for process in self.processes:
+            # One that still starts has no ear for it yet and would be ended by it: it reads what is there now.
+            if process.pid is not None and process.is_ready():
+                os.kill(process.pid, signal.SIGHUP)
+
+
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until a signal ends it. What a worker has to know beyond this is in the environment."""
     config = config_of(settings, host, port)
@@ -42,7 +62,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         if not server.started:
             sys.exit(3)
     else:
-        Multiprocess(config, sockets=[listener]).run()
+        _Supervisor(config, sockets=[listener]).run()
 
 
 def config_of(settings: Settings, host: str, port: int) -> uvicorn.Config:
@@ -80,9 +100,10 @@ def listen(config: uvicorn.Config) -> socket.socket:
 
 def application() -> ASGIApp:
     """The application of one process, from its environment."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the application listens for it; by itself it would end us
     settings = load_settings(os.environ)
     log_to_stderr(settings.server.log_level, settings.server.log_format)
-    return create_app(settings)
+    return create_app(settings, lambda: read_settings(os.environ))
 
 
 def _raise_file_limit() -> None:

@@ -287,7 +287,8 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       return thumb;
     }
     return div("item", make("span", { className: "who" }, t(mine ? "log.you" : "log.assistant")), said,
-      ...attachments.map(({ name }) => div("file", name)),
+      ...attachments.map(({ name, url }) => div("file", url
+        ? make("a", { href: new URL(url, origin).href, target: "_blank", rel: "noopener noreferrer" }, name) : name)),
       mine || !is("feedback") ? ""
         : div("thumbs", rate("helpful", t("message.helpful"), "👍"), rate("not_helpful", t("message.notHelpful"), "👎")),
       make("time", { className: mine ? "time own" : "time" }), own ? div("fate") : "");

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
+from widget_proxy.broker.bearers import SharedBearers
 from widget_proxy.messages import Event
 from widget_proxy.pacing import Budget
 
@@ -111,6 +112,8 @@ class Subscription(Protocol):
 
 class Broker(Protocol):
     """What hub and streams need. `session` is a log key, never upstream's session id itself."""
+
+    bearers: SharedBearers
 
     async def __aenter__(self) -> Self: ...
 

@@ -23,6 +23,7 @@ from widget_proxy.broker import (
     PendingAnswer,
     SendClaim,
 )
+from widget_proxy.broker.bearers import MemoryBearers, SharedBearers
 from widget_proxy.broker.log import Log, LogSubscription
 from widget_proxy.messages import Event
 from widget_proxy.pacing import Bucket, Budget
@@ -77,6 +78,7 @@ class MemoryBroker:
         kept_sends: int = KEPT_SENDS,
     ) -> None:
         self._clock = clock
+        self.bearers: SharedBearers = MemoryBearers(clock)
         self._kept_sends = kept_sends
         self._kept_events = kept_events
         self._worker = "this"

@@ -5,7 +5,8 @@ doorbell: whoever hears it reads the stream on from where it stood, so that a mi
 somebody here listens to has one copy in this process, however many streams read it.
 
 Keys, after the prefix: `log:S` stream · `seen:S` identities · `about:S` epoch, who polled and when, last activity ·
-`send:S:K` idempotency keys · `answers:due|owner|handle` answers in the making · `budget:H` the bucket of a host.
+`send:S:K` idempotency keys · `answers:due|owner|handle` answers in the making · `budget:H` the bucket of a host
+· `bearer:N` access tokens, sealed · `bearer-claim:N` who fetches one.
 Transcripts are in there as they are; upstream's session ids and tokens are only in sealed handles.
 """
 
@@ -41,6 +42,7 @@ from widget_proxy.broker import (
     SendClaim,
     redis_scripts,
 )
+from widget_proxy.broker.bearers import RedisBearers, SharedBearers
 from widget_proxy.broker.log import Log, LogSubscription
 from widget_proxy.messages import Event
 from widget_proxy.pacing import Budget, backoff
@@ -92,6 +94,7 @@ class RedisBroker:
         self._prefix = prefix
         self._kept_events = kept_events
         self._worker = secrets.token_hex(8)
+        self.bearers: SharedBearers = RedisBearers(self._redis, self._key, self._reach)
         self._copies: dict[str, _Copy] = {}
         self._pubsub: PubSub | None = None
         self._group: TaskGroup | None = None

@@ -1,6 +1,8 @@
 """Sites and settings: what they are (`settings`, `rates`, `site`, and the `values` they are made of), where they
-come from (`sources`), who may embed (`origins`), whose images are shown (`hosts`)."""
+come from (`sources`), what of them is read anew while it runs (`current`), who may embed (`origins`), whose images
+are shown (`hosts`)."""
 
+from widget_proxy.config.current import CurrentSettings
 from widget_proxy.config.hosts import HostPattern
 from widget_proxy.config.origins import OriginPattern
 from widget_proxy.config.rates import RatesSettings
@@ -18,12 +20,14 @@ from widget_proxy.config.site import (
     Site,
     Texts,
 )
-from widget_proxy.config.sources import ConfigError, Problem, load_settings
+from widget_proxy.config.sources import ConfigError, Loaded, Problem, load_settings, read_settings
 
 __all__ = [
     "ConfigError",
+    "CurrentSettings",
     "HostPattern",
     "Limits",
+    "Loaded",
     "Look",
     "OriginPattern",
     "PacingSettings",
@@ -37,4 +41,5 @@ __all__ = [
     "Texts",
     "UpstreamSettings",
     "load_settings",
+    "read_settings",
 ]

@@ -44,6 +44,13 @@ class ServerSettings(Section):
     log_format: Literal["console", "json"] = Field(
         "console", description="`console`, for people, or `json`, an object a line, for programs."
     )
+    watch_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="How often it is looked whether a file of the configuration has changed: sites and secrets are "
+        "then read anew. 0: on SIGHUP alone.",
+    )
     workers: int = Field(1, ge=1, le=64, description="Processes that serve. More than one need Redis.")
     streams: int = Field(
         10_000,
@@ -86,6 +93,15 @@ class ServerSettings(Section):
     )
     upload_seconds: float = Field(
         120.0, gt=0, le=3600, description="Whole time a visitor's file may take to arrive, in seconds."
+    )
+    downloads: int = Field(
+        20,
+        ge=1,
+        le=10_000,
+        description="Files being fetched at once, a process. Never more than a quarter of `upstream.connections`.",
+    )
+    download_seconds: float = Field(
+        600.0, gt=0, le=86_400, description="Whole time a file may take to be fetched, in seconds."
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from widget_proxy.config.file_types import CONTENT_TYPES, MOST_BYTES
 from widget_proxy.config.values import (
@@ -19,8 +19,8 @@ from widget_proxy.config.values import (
     ShortText,
     Text,
     TextList,
+    UpstreamSecret,
     UpstreamUrl,
-    header_value,
     mistake,
 )
 
@@ -109,13 +109,73 @@ class Limits(Section):
     )
 
 
+def _the_one_way(chosen: str | None, info: ValidationInfo) -> str | None:
+    """What starts a session: exactly one, or a mistake. Without any, upstream would let the start in and put the
+    chat on another channel."""
+    given = info.data
+    if not given.keys() >= {"slug", "embed_key", "api_key", "oauth_client_id", "oauth_client_secret"}:
+        return chosen  # one of them is a mistake that is told already
+    site = f"sites.{given['slug']}"
+    halves = [given["oauth_client_id"], given["oauth_client_secret"]]
+    if halves.count(None) == 1:
+        missing = "oauth_client_id" if halves[0] is None else "oauth_client_secret"
+        raise mistake(f"{site}.{missing}", "it is not set, and the other half of the OAuth credentials is. Set both")
+    ways = [way for way in ("embed_key", "api_key") if given[way] is not None]
+    ways += ["oauth"] if halves.count(None) == 0 else []
+    if chosen is not None:
+        if chosen not in ways:
+            wanted = "oauth_client_id and oauth_client_secret" if chosen == "oauth" else chosen
+            raise mistake(
+                f"{site}.starts_with", f"it is {chosen!r}, and {wanted} is not set. Set that, or remove this"
+            )
+        return chosen
+    if not ways:
+        raise mistake(
+            f"{site}.embed_key",
+            "it is not set, and nothing else starts a session. Set "
+            + ("WIDGET_PROXY_EMBED_KEY, or " if given["slug"] == "default" else "")
+            + f"{site}.embed_key; or api_key, on an instance without embed keys; or oauth_client_id and "
+            "oauth_client_secret",
+        )
+    if len(ways) > 1:
+        raise mistake(
+            f"{site}.starts_with",
+            f"it is not set, and a session could be started by {' or by '.join(ways)}. "
+            f"Name one of them, such as {ways[0]!r}; the others are kept for what only the chatbot's team may do",
+        )
+    return ways[0]
+
+
 class Site(Section):
     """One configured embedding: a chatbot, its key, and who may embed it."""
 
     slug: str = Field(exclude=True)
     chatbot_id: UUID = Field(description="The chatbot's UUID, from its Embedded Widget channel.")
-    embed_key: Annotated[SecretStr, AfterValidator(header_value)] = Field(
-        min_length=1, description="The channel's embed key. Better in the environment or in `embed_key_file`."
+    embed_key: UpstreamSecret | None = Field(
+        None, description="The channel's embed key. Better in the environment or in `embed_key_file`."
+    )
+    api_key: UpstreamSecret | None = Field(
+        None,
+        description="An API key of the chatbot's team: for starts on instances that know no embed keys, and for what "
+        "only the team may do, such as fetching the bot's files. Better in `api_key_file`.",
+    )
+    api_key_header: Literal["X-api-key", "Authorization"] = Field(
+        "X-api-key", description="Where the API key goes: `X-api-key`, or `Authorization`, as a bearer."
+    )
+    oauth_client_id: Annotated[str, Field(pattern=r"^[!-~]{1,255}$")] | None = Field(
+        None, description="Id of an OAuth application with client credentials, for a channel that takes no key."
+    )
+    oauth_client_secret: UpstreamSecret | None = Field(
+        None, description="The application's secret. Better in `oauth_client_secret_file`."
+    )
+    oauth_scope: Annotated[str, Field(pattern=r"^[!-~]+( [!-~]+)*$", max_length=1000)] | None = Field(
+        None, description="Scopes to ask for, with spaces between them. Default: what the application has."
+    )
+    starts_with: Annotated[Literal["embed_key", "api_key", "oauth"] | None, AfterValidator(_the_one_way)] = Field(
+        None,
+        validate_default=True,
+        description="What starts a session: `embed_key`, `api_key` or `oauth`. Default: the one that is set; where "
+        "several are, say which.",
     )
     allowed_origins: Origins = Field(
         description="Origins of the pages that may use it: exact, or `https://*.example.com`."

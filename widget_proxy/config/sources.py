@@ -50,8 +50,11 @@ SHORT_VARIABLES: Mapping[str, _KeyPath] = {
     "WIDGET_PROXY_ALLOWED_ORIGINS": ("sites", DEFAULT_SITE, "allowed_origins"),
 }
 CONFIG_VARIABLE = "WIDGET_PROXY_CONFIG"
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+"""systemd names a service's credentials' directory in it."""
 
-_SECRETS = {"secret_key", "embed_key", "visitor_secret"}
+_SECRETS = {"secret_key", "embed_key", "api_key", "oauth_client_secret", "visitor_secret"}
+_SITE_SECRETS = sorted(_SECRETS & set(Site.model_fields))
 _SCHEMA = "page_context_schema"
 _FILE_LIMIT = 65_536
 _LISTS = {
@@ -78,6 +81,19 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
 }
 
 
+Stamp = tuple[int, int, int] | None
+"""What tells one state of a file from another: when it was written, which it is, its size. None: there is none."""
+
+
+def stamp_of(file: Path) -> Stamp:
+    """The file's present state; of a link, that of what it leads to."""
+    try:
+        about = file.stat()
+    except (OSError, ValueError):  # a path with a NUL
+        return None
+    return about.st_mtime_ns, about.st_ino, about.st_size
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in the configuration."""
@@ -91,16 +107,31 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. `problems` has every mistake found, not only the first."""
+    """The configuration cannot be used. `problems` has every mistake found, not only the first; `files` are those it
+    was read from."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], files: Mapping[Path, Stamp] | None = None) -> None:
         self.problems = tuple(problems)
+        self.files = dict(files or {})
         super().__init__("\n".join(str(problem) for problem in problems))
 
 
 def load_settings(environ: Mapping[str, str], path: Path | None = None) -> Settings:
     """Read the settings from `path` (else `WIDGET_PROXY_CONFIG`, else `./widget-proxy.toml` where it exists) and
     the environment above it. Raises `ConfigError`; never prints a secret's value."""
+    return read_settings(environ, path).settings
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and the files they were read from, as they were then."""
+
+    settings: Settings
+    files: Mapping[Path, Stamp]
+
+
+def read_settings(environ: Mapping[str, str], path: Path | None = None) -> Loaded:
+    """As `load_settings`, with the files."""
     return _Reader(environ, path).read()
 
 
@@ -112,9 +143,11 @@ class _Reader:
         self._data: dict[str, Any] = {}
         self._places: dict[_KeyPath, str] = {}
         self._problems: list[Problem] = []
+        self._files: dict[Path, Stamp] = {}
 
-    def read(self) -> Settings:
+    def read(self) -> Loaded:
         self._read_file()
+        self._read_credentials()
         self._read_environment()
         self._read_named_files(self._data, ())
         self._name_sites()
@@ -124,8 +157,8 @@ class _Reader:
         except ValidationError as error:
             self._problems += [self._explain(detail) for detail in error.errors(include_url=False)]
         if self._problems or settings is None:
-            raise ConfigError(self._problems)
-        return settings
+            raise ConfigError(self._problems, self._files)
+        return Loaded(settings, self._files)
 
     def _read_file(self) -> None:
         path, chosen = self._path, self._path is not None
@@ -134,6 +167,7 @@ class _Reader:
         if path is None:
             path = Path(DEFAULT_FILE)
         self._path = path
+        self._files[path] = stamp_of(path)
         try:
             self._text = path.read_text("utf-8")
         except FileNotFoundError:
@@ -147,6 +181,26 @@ class _Reader:
             self._data = tomllib.loads(self._text)
         except tomllib.TOMLDecodeError as error:
             self._fail(str(path), "file", f"it is not valid TOML: {error}")
+
+    def _read_credentials(self) -> None:
+        """What systemd hands over (`LoadCredential=`): files that are named as the secret is, `sites.shop.embed_key`.
+        A service may have others of its own, which are not looked at."""
+        if not (directory := self._environ.get(CREDENTIALS_VARIABLE)):
+            return
+        try:
+            files = sorted(file for file in Path(directory).iterdir() if file.is_file())
+        except OSError as error:
+            self._fail(CREDENTIALS_VARIABLE, "environment", f"the directory cannot be read: {error.strerror}")
+            return
+        self._files[Path(directory)] = stamp_of(Path(directory))
+        for file in files:
+            key_path = tuple(file.name.split("."))
+            if key_path == ("secret_key",) or (
+                key_path[0] == "sites" and len(key_path) == 3 and key_path[2] in _SITE_SECRETS
+            ):
+                self._set((*key_path[:-1], key_path[-1] + "_file"), str(file), f"credential {file.name}")
+            elif key_path[0] == "sites":
+                self._fail(file.name, "credential", f"there is no such secret. A site has {', '.join(_SITE_SECRETS)}")
 
     def _read_environment(self) -> None:
         for name, value in sorted(self._environ.items()):
@@ -213,8 +267,10 @@ class _Reader:
                 if secret in table:
                     self._fail(name, place, f"{secret} is set as well. Keep one of the two")
                     continue
+                path = Path(str(value))
+                self._files[path] = stamp_of(path)
                 try:
-                    table[secret] = _read_text(Path(str(value)))
+                    table[secret] = _read_text(path)
                 except (OSError, ValueError) as error:
                     reason = getattr(error, "strerror", None) or str(error)
                     self._fail(name, place, f"{str(value)!r} cannot be read: {reason}. Name a readable file")
@@ -304,6 +360,8 @@ def _mend(detail: ErrorDetails, key_path: _KeyPath) -> str:
             )
         case "too_short" | "string_too_short" if last in {"secret_key", "visitor_secret"}:
             return "it is shorter than 32 characters. Make one with `widget-proxy new-secret`"
+        case "too_short" | "string_too_short" if last in _SECRETS:
+            return "it is empty. Set it, or remove it"
         case "too_short" if last == "allowed_origins":
             return "no origin is allowed. Name the pages' origins, such as https://shop.example.com"
         case "string_pattern_mismatch" if last == "accent":
@@ -360,7 +418,7 @@ def _known_keys(section: _KeyPath) -> list[str]:
     if not section:
         return [*Settings.model_fields, "secret_key_file"]
     if section[0] == "sites" and len(section) == 2:
-        return [*(set(Site.model_fields) - {"slug"}), "embed_key_file", "visitor_secret_file"]
+        return [*(set(Site.model_fields) - {"slug"}), *(f"{secret}_file" for secret in _SITE_SECRETS)]
     model = _SECTIONS.get(section[-1])
     return list(model.model_fields) if model else []
 

@@ -4,7 +4,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
 from pydantic_core import PydanticCustomError
 
 from widget_proxy.config.context_schema import ContextSchema
@@ -87,9 +87,7 @@ def one_or_many(value: object) -> object:
 def header_value(key: SecretStr) -> SecretStr:
     """A secret that goes into a header; refused with what no header may hold."""
     if re.fullmatch(r"[\x21-\x7e]*", key.get_secret_value()) is None:
-        raise ValueError(
-            "the embed key holds a space, a line break or another character no key has. Copy it again, and only it"
-        )
+        raise ValueError("it holds a space, a line break or another character no key has. Copy it again, and only it")
     return key
 
 
@@ -109,6 +107,7 @@ RequestBudget = Annotated[Budget, BeforeValidator(_budget)]
 UpstreamUrl = Annotated[
     str, BeforeValidator(lambda value: check_upstream_url(value) if isinstance(value, str) else value)
 ]
+UpstreamSecret = Annotated[SecretStr, Field(min_length=1), AfterValidator(header_value)]
 Extensions = Annotated[
     tuple[Annotated[str, Field(pattern=r"^\.[a-z0-9]{1,16}$")], ...],
     BeforeValidator(_extensions),

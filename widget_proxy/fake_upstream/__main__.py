@@ -1,12 +1,12 @@
 """`python -m widget_proxy.fake_upstream`: a stand-in for Open Chat Studio on a port of this machine."""
 
-from typing import Literal
+from typing import get_args
 
 import click
 import uvicorn
 
 from widget_proxy.fake_upstream.app import create_app
-from widget_proxy.fake_upstream.settings import DEMO_CHATBOT_ID, DEMO_EMBED_KEY, Channel, FakeUpstreamSettings
+from widget_proxy.fake_upstream.settings import DEMO_CHATBOT_ID, DEMO_EMBED_KEY, Channel, FakeUpstreamSettings, Mode
 
 
 @click.command()
@@ -15,9 +15,7 @@ from widget_proxy.fake_upstream.settings import DEMO_CHATBOT_ID, DEMO_EMBED_KEY,
 @click.option("--chatbot-id", default=DEMO_CHATBOT_ID, show_default=True)
 @click.option("--embed-key", default=DEMO_EMBED_KEY, show_default=True)
 @click.option("--allowed-domain", multiple=True, default=["localhost", "127.0.0.1"], show_default=True)
-@click.option(
-    "--mode", type=click.Choice(["tokens", "no_tokens", "open", "oauth"]), default="tokens", show_default=True
-)
+@click.option("--mode", type=click.Choice(get_args(Mode)), default="tokens", show_default=True)
 @click.option("--deprecated-version", multiple=True, help="Of the official widget: such a one is told to go.")
 @click.option("--seed-message", help="The bot speaks first, as on older instances.")
 @click.option("--think", default=1.5, show_default=True, help="Seconds an ordinary answer takes.")
@@ -25,6 +23,7 @@ from widget_proxy.fake_upstream.settings import DEMO_CHATBOT_ID, DEMO_EMBED_KEY,
 @click.option("--window-seconds", default=300.0, show_default=True, help="Length of the limits' windows.")
 @click.option("--session-limit", default=300, show_default=True, help="Requests of one session in a window.")
 @click.option("--start-limit", default=300, show_default=True, help="Starts of one channel in a window.")
+@click.option("--bearer-seconds", default=3600.0, show_default=True, help="How long an access token is good.")
 @click.option("--host-limit", default=2000, show_default=True, help="Requests of one address in a window.")
 def main(
     host: str,
@@ -32,7 +31,7 @@ def main(
     chatbot_id: str,
     embed_key: str,
     allowed_domain: tuple[str, ...],
-    mode: Literal["tokens", "no_tokens", "open", "oauth"],
+    mode: Mode,
     deprecated_version: tuple[str, ...],
     seed_message: str | None,
     think: float,
@@ -40,6 +39,7 @@ def main(
     window_seconds: float,
     session_limit: int,
     start_limit: int,
+    bearer_seconds: float,
     host_limit: int,
 ) -> None:
     """A stand-in for Open Chat Studio, for the demo and the tests."""
@@ -59,6 +59,7 @@ def main(
         start_limit=start_limit,
         host_limit=host_limit,
         deprecated_widget_versions=deprecated_version,
+        bearer_seconds=bearer_seconds,
     )
     click.echo(f"A stand-in for Open Chat Studio on http://{host}:{port}")
     uvicorn.run(create_app(settings), host=host, port=port, log_level="critical", access_log=False)

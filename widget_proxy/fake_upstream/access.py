@@ -2,7 +2,7 @@
 
 import base64
 import secrets
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.responses import JSONResponse, Response
 
@@ -22,14 +22,14 @@ class Access:
         channel = self._world.channel(chatbot_id)
         authorization = call.headers.get("authorization")
         if channel is not None and channel.mode == "oauth":
-            token = (authorization or "").removeprefix("Bearer ")
-            if self._world.bearers.get(token, 0) <= self._settings.clock():
-                raise Refused(401, {"detail": "Authentication credentials were not provided."})
+            if not self._has_bearer(call):
+                raise _denied()
+            return channel
+        if channel is not None and channel.mode == "api_key":
+            self._check_api_key(call)
             return channel
         if authorization is not None:
-            raise Refused(
-                401, {"detail": "This chatbot does not take these credentials.", "code": "chat_access_denied"}
-            )
+            raise _denied()
         key = call.headers.get("x-embed-key")
         if key is None:
             return self._world.keyless  # let in, on another channel: a client must not do this by mistake
@@ -37,6 +37,20 @@ class Access:
             raise Refused(401, {"detail": "Invalid widget embed key"})
         self._check_origin(call, channel)
         return channel
+
+    def team(self, call: Call) -> None:
+        """Let in whoever acts for the team: with the API key, or with a bearer."""
+        if not self._has_bearer(call):
+            self._check_api_key(call)
+
+    def _has_bearer(self, call: Call) -> bool:
+        token = call.headers.get("authorization", "").removeprefix("Bearer ")
+        return self._world.bearers.get(token, 0) > self._settings.clock()
+
+    def _check_api_key(self, call: Call) -> None:
+        given = call.headers.get("x-api-key") or call.headers.get("authorization", "").removeprefix("Bearer ")
+        if given != self._settings.api_key:
+            raise Refused(401, {"detail": "Authentication credentials were not provided."})
 
     def _check_origin(self, call: Call, channel: Channel) -> None:
         source = call.headers.get("origin") or call.headers.get("referer")
@@ -54,6 +68,9 @@ class Access:
         key, token = call.headers.get("x-embed-key"), call.headers.get("x-session-token")
         if session.token is None and (session.channel is self._world.keyless or session.channel.mode == "open"):
             return session
+        if session.channel.mode == "api_key":
+            self._check_api_key(call)
+            return session
         if session.token is None or key is not None:
             # Older channels; and a key sent beside a token brings its check back.
             if key != session.channel.embed_key:
@@ -69,7 +86,7 @@ class Access:
         return session
 
     async def token(self, call: Call) -> Response:
-        form = dict(pair.partition("=")[::2] for pair in call.raw.decode("latin-1").split("&"))
+        form = dict(parse_qsl(call.raw.decode("latin-1")))
         basic = call.headers.get("authorization", "").removeprefix("Basic ")
         given = (form.get("client_id"), form.get("client_secret"))
         if basic and given == (None, None):
@@ -79,8 +96,12 @@ class Access:
             raise Refused(400, {"error": "unsupported_grant_type"})
         if given != (self._settings.oauth_client_id, self._settings.oauth_client_secret):
             raise Refused(401, {"error": "invalid_client"})
-        token = "fake-bearer-" + secrets.token_hex(16)
-        self._world.bearers[token] = self._settings.clock() + 3600
+        token, seconds = "fake-bearer-" + secrets.token_hex(16), self._settings.bearer_seconds
+        self._world.bearers[token] = self._settings.clock() + seconds
         return JSONResponse(
-            {"access_token": token, "expires_in": 3600, "token_type": "Bearer", "scope": form.get("scope", "")}
+            {"access_token": token, "expires_in": seconds, "token_type": "Bearer", "scope": form.get("scope", "")}
         )
+
+
+def _denied() -> Refused:
+    return Refused(401, {"detail": "This chatbot does not take these credentials.", "code": "chat_access_denied"})

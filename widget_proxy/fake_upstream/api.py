@@ -18,6 +18,7 @@ from widget_proxy.fake_upstream.access import Access
 from widget_proxy.fake_upstream.bot import answer
 from widget_proxy.fake_upstream.calls import CRASH, NOT_FOUND, Call, Refused
 from widget_proxy.fake_upstream.faults import Broken, Dripping, Faults
+from widget_proxy.fake_upstream.file_content import file_answer
 from widget_proxy.fake_upstream.ledger import Ledger, Request
 from widget_proxy.fake_upstream.limits import Standing, Windows
 from widget_proxy.fake_upstream.settings import FakeUpstreamSettings
@@ -327,15 +328,12 @@ class ChatApi:
         return JSONResponse({"files": answered}, 201)
 
     async def _file(self, call: Call) -> Response:
-        authorization = call.headers.get("authorization", "")
-        bearer = self.world.bearers.get(authorization.removeprefix("Bearer "), 0) > self.settings.clock()
-        if call.headers.get("x-api-key") != self.settings.api_key and not bearer:
-            raise Refused(401, {"detail": "Authentication credentials were not provided."})
+        self._access.team(call)
         number = call.http.path_params["file"]
         file = self.world.files.get(int(number)) if number.isdigit() else None
         if file is None:
             raise Refused(404, {"detail": "Not found."})
-        return Response(b"\0" * file.size, media_type=file.content_type)
+        return file_answer(call, file)
 
     async def _nothing(self, call: Call) -> Response:
         return HTMLResponse(NOT_FOUND, 404)

@@ -28,9 +28,12 @@ class Control:
             Route("/_fake/sessions", self.sessions, methods=["GET"]),
             Route("/_fake/sessions/{session}/messages", self.messages, methods=["GET"]),
             Route("/_fake/say", self.say, methods=["POST"]),
+            Route("/_fake/attach", self.attach, methods=["POST"]),
             Route("/_fake/end", self.end, methods=["POST"]),
             Route("/_fake/expire", self.expire, methods=["POST"]),
             Route("/_fake/channel", self.channel, methods=["POST"]),
+            Route("/_fake/bearers", self.bearers, methods=["DELETE"]),
+            Route("/_fake/secrets", self.secrets, methods=["POST"]),
             Route("/_fake/limits", self.limits, methods=["DELETE"]),
             Route("/_fake/reset", self.reset, methods=["POST"]),
         ]
@@ -102,6 +105,14 @@ class Control:
         self._api.world.say(self._session(order), order["text"], order.get("created_at"))
         return Response(status_code=204)
 
+    async def attach(self, request: Request) -> Response:
+        """A message of the bot's own with a file: `{session, text, name, size, content_type}`; the file's id."""
+        order = await request.json()
+        session, world = self._session(order), self._api.world
+        file = world.store_file(session, order["name"], order["size"], order["content_type"])
+        world.say(session, order["text"], files=[file.id])
+        return JSONResponse({"id": file.id})
+
     async def end(self, request: Request) -> Response:
         """End a session: `{session}`."""
         self._session(await request.json()).ended_at = self._api.settings.clock()
@@ -118,6 +129,20 @@ class Control:
         channel = self._api.settings.channels[0]
         channel.enabled = order["enabled"]
         channel.disabled_text = order.get("text", channel.disabled_text)
+        return Response(status_code=204)
+
+    async def bearers(self, request: Request) -> Response:
+        """Revoke every access token."""
+        self._api.world.bearers.clear()
+        return Response(status_code=204)
+
+    async def secrets(self, request: Request) -> Response:
+        """Change what is accepted: `{embed_key?, api_key?, oauth_client_secret?}`."""
+        order = await request.json()
+        settings = self._api.settings
+        settings.channels[0].embed_key = order.get("embed_key", settings.channels[0].embed_key)
+        settings.api_key = order.get("api_key", settings.api_key)
+        settings.oauth_client_secret = order.get("oauth_client_secret", settings.oauth_client_secret)
         return Response(status_code=204)
 
     async def limits(self, request: Request) -> Response:

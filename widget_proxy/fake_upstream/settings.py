@@ -9,6 +9,8 @@ from typing import Literal
 DEMO_CHATBOT_ID = "4c1a0f0e-8a1e-4c07-9e39-5a6c1c5b2a10"
 DEMO_EMBED_KEY = "demo-embed-key-not-a-secret"
 
+Mode = Literal["tokens", "no_tokens", "open", "oauth", "api_key"]
+
 DAY = 86_400.0
 
 
@@ -17,15 +19,16 @@ class Channel:
     """One Embedded Widget channel. `allowed_domains` may have `*.example.com`.
 
     `mode`: `tokens` gives session tokens; `no_tokens` predates them and wants key and origin on every call; `open`
-    wants them at start only, as old widgets need it, which send no key with polls and uploads; `oauth` takes no
-    key at start but a bearer of `POST /o/token/`.
+    wants them at start only, as old widgets need it, which send no key with polls and uploads; `oauth` takes no key
+    at start but a bearer of `POST /o/token/`; `api_key` is an older instance, which knows neither embed keys nor
+    session tokens and wants the API key on every call.
     """
 
     chatbot_id: str = DEMO_CHATBOT_ID
     name: str = "Nordlicht assistant"
     embed_key: str = DEMO_EMBED_KEY
     allowed_domains: tuple[str, ...] = ("localhost", "127.0.0.1")
-    mode: Literal["tokens", "no_tokens", "open", "oauth"] = "tokens"
+    mode: Mode = "tokens"
     seed_message: str | None = None
     enabled: bool = True
     disabled_text: str = "This chatbot is not available at the moment."
@@ -49,6 +52,7 @@ class FakeUpstreamSettings:
     api_key: str = "demo-api-key-not-a-secret"
     oauth_client_id: str = "demo-client"
     oauth_client_secret: str = "demo-client-secret-not-a-secret"
+    bearer_seconds: float = 3600.0
     think_seconds: float = 1.5
     enforce_limits: bool = False
     session_limit: int = 300

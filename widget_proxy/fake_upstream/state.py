@@ -2,6 +2,7 @@
 answer is there once its time has come, with nothing running in the background."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -142,6 +143,7 @@ class World:
         self.sessions.clear()
         self.files.clear()
         self.plans.clear()
+        self.bearers.clear()
         for channel in self.settings.channels:
             channel.enabled = True
 
@@ -154,7 +156,7 @@ class World:
         now = self.settings.clock()
         identifier = str(uuid4())
         token = None
-        if channel.mode not in {"no_tokens", "open"} and channel is not self.keyless:
+        if channel.mode not in {"no_tokens", "open", "api_key"} and channel is not self.keyless:
             token = "fake-session-token-" + hashlib.sha256(identifier.encode()).hexdigest()[:32]
         session = Session(identifier, channel, token, now, body, headers)
         if body.get("page_context") and not channel.drops_page_context:
@@ -185,10 +187,11 @@ class World:
             )
         return task
 
-    def say(self, session: Session, text: str, created: float | None = None) -> None:
+    def say(self, session: Session, text: str, created: float | None = None, files: Sequence[int] = ()) -> None:
         """A message of the bot's own, or of a human behind it."""
         now = self.settings.clock()
-        session.rows.append(Row("assistant", text, now if created is None else created, now, session.id))
+        attached = [self._attachment(self.files[one]) for one in files]
+        session.rows.append(Row("assistant", text, now if created is None else created, now, session.id, attached))
 
     def store_file(self, session: Session, name: str, size: int, content_type: str) -> StoredFile:
         """Keep what is known of an upload."""

@@ -2,7 +2,8 @@
 streams and workers; one of an awaited answer. Nothing is polled for a session nobody listens to and that awaits
 nothing.
 
-`answers` and `histories` do the polling, `turns` says whether there is room to, `reports` publishes.
+`answers` and `histories` do the polling, `turns` says whether there is room to, `reports` publishes. `admitted` asks
+with what the site itself is let in by, `bearers` has the access tokens for it.
 """
 
 import logging
@@ -19,13 +20,16 @@ from anyio.abc import TaskGroup
 from widget_proxy.broker import Broker
 from widget_proxy.config import PacingSettings, Site
 from widget_proxy.handles import AwaitedTask, ChatSession, Handles
+from widget_proxy.hub.admitted import Admitted
 from widget_proxy.hub.answers import FAILED_DETAIL, TIMEOUT_DETAIL, Answers
+from widget_proxy.hub.bearers import Bearers
 from widget_proxy.hub.followed import Followed
 from widget_proxy.hub.histories import Histories
 from widget_proxy.hub.reach import Present, Reach
 from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
 from widget_proxy.upstream import (
+    Key,
     SessionEnded,
     SessionLost,
     Started,
@@ -34,7 +38,10 @@ from widget_proxy.upstream import (
     UpstreamBusy,
     UpstreamClient,
     WidgetVersion,
+    start_credential,
+    team_credential,
 )
+from widget_proxy.upstream.file_reply import FileReply
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +75,11 @@ class Hub:
         self._reach = Reach(site_of, client_of, present)
         self._turns = Turns(broker, pacing.budget, chance, clock, workers)
         self._reports = Reports(broker, self._turns, chance)
+        self._admitted = Admitted(
+            self._reach,
+            self._turns,
+            Bearers(broker=broker, handles=handles, turns=self._turns, start=self._start, now=now, chance=chance),
+        )
         self._answers = Answers(
             broker=broker,
             handles=handles,
@@ -122,12 +134,12 @@ class Hub:
         widget: WidgetVersion | None = None,
     ) -> tuple[ChatSession, Started, AwaitedTask | None]:
         """Start a session; with it, on instances that have one, the bot's first message in the making."""
-        client = self._reach.client_of(site)
-        await self._turns.take_for_send(client, str(site.chatbot_id))
-        try:
-            started = await client.start(
-                chatbot_id=str(site.chatbot_id),
-                embed_key=site.embed_key.get_secret_value(),
+        bucket = str(site.chatbot_id)
+
+        async def ask(client: UpstreamClient, key: Key) -> Started:
+            return await client.start(
+                chatbot_id=bucket,
+                key=key,
                 origin=origin,
                 page_url=page_url,
                 page_context=page_context,
@@ -136,9 +148,8 @@ class Hub:
                 session_data=session_data,
                 widget=widget,
             )
-        except UpstreamBusy as error:
-            await self._turns.note_busy(client, str(site.chatbot_id), error)
-            raise
+
+        started = await self._admitted.ask(site, start_credential(site), bucket, ask)
         moment = self._now().replace(microsecond=0)
         session = ChatSession(site.slug, started.session_id, started.token, origin, moment)
         seed = None
@@ -174,6 +185,18 @@ class Hub:
         as it is."""
         async with self._turn(session) as client:
             return await client.upload(self._reach.credentials(session), file)
+
+    async def open_file(self, site: Site, file_id: str, method: str, headers: Mapping[str, str]) -> FileReply:
+        """A file of a conversation, as the site; it costs as much as a message. The caller closes it."""
+        credential = team_credential(site)
+        if credential is None:
+            raise LookupError(f"site {site.slug!r} has nothing to fetch files with")
+        bucket = f"files {site.slug}"
+
+        async def ask(client: UpstreamClient, key: Key) -> FileReply:
+            return await client.open_file(key, file_id, method, headers, bucket)
+
+        return await self._admitted.ask(site, credential, bucket, ask)
 
     async def await_answer(self, session: ChatSession, task: AwaitedTask) -> None:
         """See to it that a task is followed to its end, unless it is already or its end is known."""

@@ -90,7 +90,7 @@ class Histories:
     async def _visit(self, followed: Followed) -> None:
         wait: float | None = None
         try:
-            if followed.watchers and not followed.over:
+            if followed.watchers and not followed.over and self._reach.knows(followed.session):
                 wait = await self._poll_if_due(followed)
         except BrokerUnavailable:
             wait = jittered(BROKER_PAUSE, self._chance())

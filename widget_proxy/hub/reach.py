@@ -6,13 +6,13 @@ from typing import Protocol
 from widget_proxy.config import Site
 from widget_proxy.handles import ChatSession
 from widget_proxy.messages import Event, Message
-from widget_proxy.upstream import Credentials, UpstreamClient
+from widget_proxy.upstream import Credentials, UpstreamClient, session_credentials
 
 
 class Present(Protocol):
     """Turns a message into the event that visitors get; rendering happens once, here, before it is published."""
 
-    def __call__(self, message: Message, key: str, task: str | None, site: Site) -> Event: ...
+    def __call__(self, message: Message, key: str, task: str | None, site: Site, session: ChatSession) -> Event: ...
 
 
 class Reach:
@@ -35,12 +35,11 @@ class Reach:
 
     def present(self, session: ChatSession, message: Message, key: str, task: str | None) -> Event:
         """A message of the session as its visitors get it."""
-        return self._present(message, key, task, self._site(session))
+        return self._present(message, key, task, self._site(session), session)
 
     def credentials(self, session: ChatSession) -> Credentials:
         """What a call on the session carries."""
-        key = self._site(session).embed_key.get_secret_value()
-        return Credentials(session.session_id, session.token, key, session.origin)
+        return session_credentials(self._site(session), session.session_id, session.token, session.origin)
 
     def _site(self, session: ChatSession) -> Site:
         if (site := self._site_of(session.site)) is None:

@@ -141,6 +141,30 @@ def paths() -> Schema:
                 security=handle,
             )
         },
+        "/v1/files/{ref}": {
+            "get": _call(
+                "downloadFile",
+                "A file of a message, by the `url` it has there; no handle and no origin are asked for",
+                {
+                    "200": _file("The file, to be saved"),
+                    "206": _file("The part that `Range` names"),
+                    "416": {"description": "There is no such part"},
+                },
+                *("not_found", "session_expired", "too_many_requests", "unavailable"),
+                *("upstream_unreachable", "upstream_error", "upstream_busy", "misconfigured"),
+                parameters=[
+                    {
+                        "name": "ref",
+                        "in": "path",
+                        "required": True,
+                        "description": "The last part of the `url`",
+                        "schema": {"type": "string"},
+                    },
+                    _header("Range", "One part of it, such as `bytes=1000-`"),
+                    _header("If-Range", "An `ETag` or a date of before"),
+                ],
+            )
+        },
         "/healthz": {
             "get": {
                 "operationId": "getHealth",
@@ -220,6 +244,10 @@ def _json(description: str, schema: str, *, etag: bool = False) -> Schema:
     if etag:
         answer["headers"] = {"ETag": {"schema": {"type": "string"}}}
     return answer
+
+
+def _file(description: str) -> Schema:
+    return {"description": description, "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
 
 
 def _stream() -> Schema:

@@ -1,4 +1,4 @@
-"""The Open Chat Studio client: the five Chat calls, typed results, and one tree of errors."""
+"""The Open Chat Studio client: its calls, what lets them in, typed results, and one tree of errors."""
 
 from widget_proxy.upstream.answers import (
     Complete,
@@ -9,7 +9,18 @@ from widget_proxy.upstream.answers import (
     TaskState,
     UploadedFile,
 )
-from widget_proxy.upstream.client import Credentials, Upload, UpstreamClient
+from widget_proxy.upstream.client import UpstreamClient
+from widget_proxy.upstream.credentials import (
+    ApiKey,
+    Bearer,
+    Credentials,
+    EmbedKey,
+    Key,
+    OAuthClient,
+    session_credentials,
+    start_credential,
+    team_credential,
+)
 from widget_proxy.upstream.errors import (
     AnswerTooLarge,
     BadAnswer,
@@ -23,18 +34,24 @@ from widget_proxy.upstream.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
+from widget_proxy.upstream.upload_form import Upload
 from widget_proxy.upstream.widget_version import WidgetVersion
 
 __all__ = [
     "AnswerTooLarge",
+    "ApiKey",
     "BadAnswer",
+    "Bearer",
     "ChatbotUnavailable",
     "Complete",
     "Credentials",
     "CredentialsRefused",
+    "EmbedKey",
     "Failed",
     "FileRefused",
+    "Key",
     "MessagePage",
+    "OAuthClient",
     "Processing",
     "RequestRefused",
     "SessionEnded",
@@ -48,4 +65,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamUnreachable",
     "WidgetVersion",
+    "session_credentials",
+    "start_credential",
+    "team_credential",
 ]

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter
 
+from widget_proxy.config.values import header_value
 from widget_proxy.messages import Attachment, Message, parse_moment
 
 _FILE_PATH = re.compile(r"/api/files/([A-Za-z0-9_-]{1,64})/content/?")
@@ -103,11 +104,17 @@ class UploadAnswer(_Answer):
     files: list[_File]
 
 
+class BearerAnswer(_Answer):
+    access_token: Annotated[SecretStr, AfterValidator(header_value)] = Field(min_length=1, max_length=4096)
+    expires_in: float = Field(3600.0, gt=0, le=366 * 86_400)
+
+
 START = TypeAdapter(StartAnswer)
 SEND = TypeAdapter(SendAnswer)
 TASK = TypeAdapter(TaskAnswer)
 POLL = TypeAdapter(PollAnswer)
 UPLOAD = TypeAdapter(UploadAnswer)
+BEARER = TypeAdapter(BearerAnswer)
 ERROR_BODY: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 

@@ -52,7 +52,12 @@ class AnswerTooLarge(BadAnswer):
 
 
 class CredentialsRefused(UpstreamError):
-    """The key, the chatbot id or the allowed domains are wrong."""
+    """The key, the chatbot id or the allowed domains are wrong. `status` is 401 for what was presented, 403 for what
+    it may do: nothing was done."""
+
+    def __init__(self, text: str, *, status: int = 401) -> None:
+        self.status = status
+        super().__init__(text)
 
 
 class ChatbotUnavailable(UpstreamError):
