@@ -39,7 +39,8 @@ TAGS = {
 
 # Each way of showing puts all of it into one page, and then pokes at what is there as a visitor might.
 SHOW = """async ([texts, way, module]) => {
-    const build = way === "widget" ? (await import(module)).build : null;
+    const { build } = way === "widget" ? await import(module) : {};
+    if (way === "widget" && !build) throw new Error(`${module} builds nothing`);
     const place = document.body.appendChild(document.createElement("div")).attachShadow({ mode: "open" });
     for (const html of texts) {
         const one = place.appendChild(document.createElement("div"));
@@ -92,7 +93,7 @@ def test_nothing_that_a_bot_writes_runs_or_asks_anybody(way: str, page: Page, st
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     html = [render(text, "assistant", shown) for text in texts()]
-    ran, tags, attributes, schemes, hosts = page.evaluate(SHOW, [html, way, f"{stage.proxy.url}/widget/panel.js"])
+    ran, tags, attributes, schemes, hosts = page.evaluate(SHOW, [html, way, f"{stage.proxy.url}/widget/transcript.js"])
     assert ran == []
     assert set(tags) <= TAGS
     assert set(attributes) <= {
@@ -107,7 +108,7 @@ def test_nothing_that_a_bot_writes_runs_or_asks_anybody(way: str, page: Page, st
 def test_the_widget_runs_nothing_even_where_nobody_cleaned_it(page: Page, stage: Stage) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    ran, tags, _, schemes, _ = page.evaluate(SHOW, [known(), "widget", f"{stage.proxy.url}/widget/panel.js"])
+    ran, tags, _, schemes, _ = page.evaluate(SHOW, [known(), "widget", f"{stage.proxy.url}/widget/transcript.js"])
     assert ran == []
     assert set(tags) <= TAGS
     assert set(schemes) <= {"http:", "https:", "mailto:", "none:"}
