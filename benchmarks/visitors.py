@@ -48,6 +48,8 @@ class Visitor:
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     refused: Counter[str] = field(default_factory=Counter)
     url: int = 0
+    silence: float = 45.0
+    """Seconds without a heartbeat after which a stream is given up."""
     retry: float = 1.0
     _known: set[str] = field(default_factory=set)
     _ended_on_this_stream: set[str] = field(default_factory=set)
@@ -124,7 +126,7 @@ class Visitor:
     async def _stream(self) -> None:
         headers = {**self._headers, **({"Last-Event-ID": self.cursor} if self.cursor else {})}
         params = [("task", task) for task in sorted(self.awaited)[:20]]
-        timeout = aiohttp.ClientTimeout(total=None, sock_read=45, sock_connect=5)
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=self.silence, sock_connect=5)
         async with self.http.get(
             f"{self._base}/v1/session/events", params=params, headers=headers, timeout=timeout
         ) as answer:

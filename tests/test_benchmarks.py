@@ -9,10 +9,12 @@ import pytest
 from playwright.sync_api import Browser
 
 from benchmarks import page_cost
+from benchmarks.day import Day, Limits, Visitors
 from benchmarks.poll_discipline import shortest_gaps
 from benchmarks.verdict import UNSAVED, Noted, Verdict, judge
 from benchmarks.visitors import Visitor, client
 from tests.browser import Stage, visiting
+from widget_proxy.pacing import Budget
 
 
 def row(role: str, second: int, content: str, **more: Any) -> dict[str, Any]:
@@ -98,6 +100,32 @@ def test_the_shortest_gap_of_each_session_is_found() -> None:
         {"session": "a", "at": 5},
     ]
     assert shortest_gaps(asked) == [2]
+
+
+def played(budget: Budget, **limits: int) -> Day:
+    """A quiet day: some 200 chats, ten of them in the busiest hour."""
+    return Day(Visitors(a_day=20_000), Limits(budget=budget, **limits), seed=1).run()
+
+
+def median_lag(day: Day) -> float:
+    lags = sorted(lag for hour in day.hours for lag in hour.lags)
+    return lags[len(lags) // 2]
+
+
+def test_a_computed_day_keeps_the_budget_and_pays_with_lateness() -> None:
+    roomy, tight = played(Budget(2000, 300.0)), played(Budget(60, 300.0))
+    assert 60 < roomy.most_requests < 2000
+    assert tight.most_requests <= 60
+    assert median_lag(roomy) < 0.5 < median_lag(tight)
+    asked = sum(hour.requests["message"] for hour in roomy.hours)
+    assert asked > 400
+    assert asked - 5 <= sum(len(hour.lags) for hour in roomy.hours) <= asked, "but for those at midnight"
+
+
+def test_a_computed_day_refuses_the_starts_that_a_channel_does_not_take() -> None:
+    day = played(Budget(2000, 300.0), starts=1)
+    assert day.most_starts == 1
+    assert sum(hour.starts_refused for hour in day.hours) > 0
 
 
 def test_what_a_page_is_sent_and_does_is_counted(browser: Browser, stage: Stage) -> None:

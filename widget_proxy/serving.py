@@ -15,6 +15,9 @@ from widget_proxy.app import create_app
 from widget_proxy.config import ConfigError, Settings, load_settings, read_settings
 from widget_proxy.connections import BoundedProtocol, Connections
 from widget_proxy.log import log_to_stderr
+from widget_proxy.socket_activation import NotOurs, handed_over
+
+logger = logging.getLogger(__name__)
 
 logger = logging.getLogger(__name__)
 
@@ -90,10 +93,17 @@ def config_of(settings: Settings, host: str, port: int) -> uvicorn.Config:
 
 
 def listen(config: uvicorn.Config) -> socket.socket:
-    """The socket that all workers accept from."""
-    listener = config.bind_socket()
+    """The socket that all workers accept from: one that was open before, or a new one."""
+    try:
+        listener = handed_over(os.environ, os.getpid())
+    except NotOurs as error:
+        sys.exit(f"widget-proxy cannot listen: {error}")
+    if listener is None:
+        listener = config.bind_socket()
+    else:
+        logger.info("serving on %s, which was open before", listener.getsockname())
     # Of a visitor who vanished without a word (a phone out of reach) nothing would be heard for a quarter of an hour.
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
+    if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family != socket.AF_UNIX:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_SECONDS * 1000)
     return listener
 
