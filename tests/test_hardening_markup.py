@@ -93,7 +93,9 @@ def test_nothing_that_a_bot_writes_runs_or_asks_anybody(way: str, page: Page, st
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     html = [render(text, "assistant", shown) for text in texts()]
-    ran, tags, attributes, schemes, hosts = page.evaluate(SHOW, [html, way, f"{stage.proxy.url}/widget/transcript.js"])
+    ran, tags, attributes, schemes, hosts = page.evaluate(
+        SHOW, [html, way, f"{stage.proxy.url}/widget/transcript.js"]
+    )
     assert ran == []
     assert set(tags) <= TAGS
     assert set(attributes) <= {

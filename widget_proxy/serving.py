@@ -6,15 +6,19 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from widget_proxy.app import create_app
-from widget_proxy.config import ConfigError, Settings, load_settings, read_settings
+from widget_proxy.config import ConfigError, ServerSettings, Settings, load_settings, read_settings
 from widget_proxy.connections import BoundedProtocol, Connections
 from widget_proxy.log import log_to_stderr
+from widget_proxy.metrics import DIRECTORY_VARIABLE
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +60,11 @@ def serve(settings: Settings, host: str, port: int) -> None:
     config = config_of(settings, host, port)
     _raise_file_limit()
     listener = listen(config)
+    with _shared_counts(settings.server):
+        _run(settings, config, listener)
+
+
+def _run(settings: Settings, config: uvicorn.Config, listener: socket.socket) -> None:
     if settings.server.workers == 1:
         server = uvicorn.Server(config)
         server.run(sockets=[listener])
@@ -63,6 +72,17 @@ def serve(settings: Settings, host: str, port: int) -> None:
             sys.exit(3)
     else:
         _Supervisor(config, sockets=[listener]).run()
+
+
+@contextmanager
+def _shared_counts(server: ServerSettings) -> Iterator[None]:
+    """Where workers count together, if anybody is to read it: a directory that is new at each start."""
+    if server.workers == 1 or server.metrics_token is None:
+        yield
+        return
+    with TemporaryDirectory(prefix="widget-proxy-metrics-") as directory:
+        os.environ[DIRECTORY_VARIABLE] = directory
+        yield
 
 
 def config_of(settings: Settings, host: str, port: int) -> uvicorn.Config:
