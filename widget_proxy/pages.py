@@ -66,6 +66,8 @@ class Pages:
                 Route("/", self.front, methods=["GET"]),
                 Route("/sites/{site}/preview", self.preview, methods=["GET"]),
             ]
+        if self._settings.server.metrics_token is not None:
+            routes.append(Route("/status", self.status, methods=["GET"]))
         return routes
 
     async def front(self, request: Request) -> Response:
@@ -123,6 +125,10 @@ class Pages:
             {"Referrer-Policy": "same-origin"},
             site=site,
         )
+
+    async def status(self, request: Request) -> Response:
+        """How the proxy is doing. The page is empty: its figures are for who types the token."""
+        return self._page("status.html", {"connect-src": "'self'"})
 
     async def qr_code(self, request: Request) -> Response:
         """The full-page chat's address, to print and to scan."""
