@@ -81,6 +81,7 @@ class Metrics:
         self.memory = self._gauge("process_memory_bytes", "Resident memory of all workers.")
         self.open_files = self._gauge("process_open_files", "Open file descriptors of all workers.")
         self.files_allowed = self._gauge("process_open_files_allowed", "File descriptors all workers may have open.")
+        self.tasks = self._gauge("event_loop_tasks", "Tasks of all workers' event loops.")
         self.started = self._gauge("process_start_time_seconds", "When the newest worker started.", "livemax")
         self._gauge("build_info", "1; the label says which version runs.", "livemax", "version").labels(
             __version__

@@ -3,6 +3,7 @@
 A probe asks nothing of anybody then, so that nobody can make Redis or upstream busy by probing.
 """
 
+import asyncio
 import logging
 import resource
 import time
@@ -54,6 +55,7 @@ class Observer:
         self._clock = clock
         self._began = time.time()
         self._cpu = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
         metrics.before_collecting(self.look)
 
     @property
@@ -73,6 +75,7 @@ class Observer:
 
     async def run(self) -> None:
         """For ever."""
+        self._loop = asyncio.get_running_loop()
         async with anyio.create_task_group() as group:
             group.start_soon(self._watch_loop)
             group.start_soon(self._watch_broker)
@@ -95,6 +98,7 @@ class Observer:
         for watch in self._watches.in_use:
             metrics.upstream_answered.labels(watch.host).set(watch.last_word.answered)
             metrics.upstream_failed.labels(watch.host).set(watch.last_word.failed)
+        metrics.tasks.set(len(asyncio.all_tasks(self._loop)) if self._loop is not None else 0)
         metrics.started.set(self._began)
         used = resource.getrusage(resource.RUSAGE_SELF)
         before, self._cpu = self._cpu, used.ru_utime + used.ru_stime
