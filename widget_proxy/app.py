@@ -6,8 +6,10 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -53,16 +55,23 @@ from widget_proxy.upstream import UpstreamClient
 from widget_proxy.upstream.clients import Clients
 from widget_proxy.upstream.watch import Watches
 
+if TYPE_CHECKING:  # an extra, which may not be installed
+    from widget_proxy.tracing import Tracing
+
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> ASGIApp:
+def create_app(
+    settings: Settings, read: Callable[[], Loaded] | None = None, *, tracing: "Tracing | None" = None
+) -> ASGIApp:
     """The proxy as an ASGI application. Connections and followers live as long as its lifespan. `read` reads the
     configuration anew, on SIGHUP or when a file of it has changed."""
     current = CurrentSettings(settings, read)
     metrics = Metrics()
     watches = Watches(metrics)
-    clients = Clients(settings.upstream, watches.of)
+    clients = Clients(
+        settings.upstream, watches.of if tracing is None else lambda address: tracing.watched(watches.of(address))
+    )
 
     def client_of(site: Site) -> UpstreamClient:
         return clients.of(current.settings.upstream_of(site))
@@ -119,6 +128,8 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            if tracing is not None:
+                stack.push_async_callback(anyio.to_thread.run_sync, tracing.close)
             await stack.enter_async_context(clients)
             await take_over(settings)
             current.on_change(take_over)
@@ -185,8 +196,9 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
         *doors(current),
         refused=note_refusal,
     )
+    traced = gate if tracing is None else tracing.requests(gate)
     # Outermost: whoever speaks of the client or the scheme speaks of the browser's.
-    return ClientAddress(RequestIds(ResponseHeaders(gate)), settings.server.trusted_proxies)
+    return ClientAddress(RequestIds(ResponseHeaders(traced)), settings.server.trusted_proxies)
 
 
 async def reload_on_signal(current: CurrentSettings) -> None:

@@ -18,8 +18,7 @@ CALLS = (
 
 
 def call_of(scope: Scope) -> str:
-    """One of `CALLS`. The official widget's calls have the names of ours, and `poll`; `page` is everything else, and what
-    there is not."""
+    """One of `CALLS`. The official widget's have the names of ours, and `poll`; `page` is everything else."""
     parts = scope["path"].split("/")
     match parts[1:]:
         case ["v1", "sites", _]:

@@ -6,9 +6,10 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,7 +21,13 @@ from widget_proxy.connections import BoundedProtocol, Connections
 from widget_proxy.log import log_to_stderr
 from widget_proxy.metrics import DIRECTORY_VARIABLE
 
+if TYPE_CHECKING:  # an extra, which may not be installed
+    from widget_proxy.tracing import Tracing
+
 logger = logging.getLogger(__name__)
+
+TRACING_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""Either says where traces go to. Without one there are none."""
 
 VANISHED_SECONDS = 30
 """What was sent, a heartbeat too, and not taken for so long ends the connection."""
@@ -123,7 +130,23 @@ def application() -> ASGIApp:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the application listens for it; by itself it would end us
     settings = load_settings(os.environ)
     log_to_stderr(settings.server.log_level, settings.server.log_format)
-    return create_app(settings, lambda: read_settings(os.environ))
+    return create_app(settings, lambda: read_settings(os.environ), tracing=_tracing(os.environ))
+
+
+def _tracing(environ: Mapping[str, str]) -> "Tracing | None":
+    """What the variables of OpenTelemetry ask for."""
+    asked = any(name in environ for name in TRACING_VARIABLES)
+    if not asked or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from widget_proxy.tracing import exporting
+    except ImportError:
+        logger.error(  # noqa: TRY400 # the sentence says it all
+            "OTEL_… variables ask for traces, and what makes them is not installed: "
+            "pip install 'widget-proxy[otel]', or unset them. There are no traces"
+        )
+        return None
+    return exporting(environ)
 
 
 def _raise_file_limit() -> None:
