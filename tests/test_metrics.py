@@ -16,12 +16,13 @@ from tests.servers import METRICS_TOKEN, SHOP_ORIGIN, FakeUpstream, Figures, Pro
 from tests.sse import stream
 from widget_proxy.app import create_app
 from widget_proxy.call_names import CALLS, call_of
-from widget_proxy.config import RatesSettings, Settings
+from widget_proxy.config import RatesSettings, ServerSettings, Settings
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 from widget_proxy.messages import Message, done_event, message_event
 from widget_proxy.metrics import Metrics, forget_dead_workers
 from widget_proxy.problems import CODES
-from widget_proxy.upstream.watch import OUTCOMES
+from widget_proxy.serving import _shared_counts
+from widget_proxy.upstream.watch import KINDS, OUTCOMES
 
 SITE = {
     "slug": "shop",
@@ -76,7 +77,8 @@ def test_who_has_the_token_reads_them_and_not_the_token() -> None:
 
 
 def test_what_alerts_ask_for_is_there_from_the_beginning() -> None:
-    figures = Figures(read(application(METRICS_TOKEN)).text)
+    with application(METRICS_TOKEN) as client:
+        figures = Figures(read(client).text)
     there = {
         (sample.name, frozenset(sample.labels.values())) for family in figures.families for sample in family.samples
     }
@@ -162,13 +164,13 @@ def test_no_label_holds_what_a_visitor_or_a_session_is(proxy: Proxy, upstream: F
         client.get("/v1/sites/marker-site")
         client.get("/v1/session/tasks/marker-task/events")
     policies = {name.replace("_", "-") for name in RatesSettings.model_fields}
-    known = {
+    known: dict[str, set[str]] = {
         "site": {"shop", "other"},
         "status": {"complete", "failed", "timeout"},
         "call": set(CALLS),
         "reason": set(CODES) | policies,
         "upstream": {upstream.url.removeprefix("http://")},
-        "kind": {"start", "message", "task_poll", "message_poll", "upload"},
+        "kind": set(KINDS),
         "outcome": {"ok", "aborted", *OUTCOMES.values()},
     }
     families = proxy.figures().families
@@ -190,7 +192,7 @@ def test_no_label_holds_what_a_visitor_or_a_session_is(proxy: Proxy, upstream: F
         ("GET", "/v1/session/tasks/x/events", "answer_stream"), ("POST", "/v1/session/files", "upload"),
         ("POST", "/api/chat/start/", "start"), ("POST", "/api/chat/x/message/", "message"),
         ("POST", "/api/chat/x/upload/", "upload"), ("GET", "/api/chat/x/poll/", "poll"), ("GET", "/api/chat/x/y/poll/", "poll"),
-        ("GET", "/", "page"), ("GET", "//v1/sites/x/sessions", "page"), ("GET", "", "page"),
+        ("GET", "/v1/files/x", "file"), ("GET", "/", "page"), ("GET", "//v1/sites/x/sessions", "page"), ("GET", "", "page"),
     ],
 )  # fmt: skip
 def test_a_call_has_one_of_few_names(method: str, path: str, call: str) -> None:
@@ -268,6 +270,16 @@ def test_whichever_worker_is_asked_tells_the_sum_and_a_killed_ones_counts_stay(
     assert not list(directory.glob(f"gauge_live*_{killed}.db"))
     supervised.stop()
     assert not directory.exists()
+
+
+def test_without_a_place_to_count_in_serve_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")  # as where everything is read-only
+    server = ServerSettings.model_validate({"workers": 2, "metrics_token": METRICS_TOKEN})
+    with pytest.raises(SystemExit), _shared_counts(server):
+        raise AssertionError("it went on")
+    assert "Set TMPDIR" in caplog.text
 
 
 def test_gauges_of_a_worker_that_lives_are_kept(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from tests.sse import stream
 from widget_proxy.app import create_app
 from widget_proxy.config import Settings
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
-from widget_proxy.readiness import FAILED_SECONDS, FAILURES, Upstream, reasons_against
+from widget_proxy.readiness import FAILED_SECONDS, FAILURES, out_of_reach, reasons_against
 from widget_proxy.upstream.watch import FAILURES as FAILED
 from widget_proxy.upstream.watch import OUTCOMES, LastWord
 
 NOW = 1_800_000_000.0
-FAILING = Upstream("ocs.example.com", LastWord(failed=NOW - 1, failures=FAILURES))
-FINE = Upstream("other.example.com", LastWord(answered=NOW - 1))
+FAILING = LastWord(failed=NOW - 1, failures=FAILURES)
+FINE = LastWord(answered=NOW - 1)
 
 
 def reasons(**known: object) -> list[str]:
@@ -54,12 +54,12 @@ def test_one_sites_upstream_does_not_take_the_others_with_it() -> None:
 
 
 def test_who_asks_nothing_any_more_tries_again_after_a_while() -> None:
-    assert reasons(upstreams=[FAILING], now=FAILING.last_word.failed + FAILED_SECONDS - 0.1) == ["upstream"]
-    assert reasons(upstreams=[FAILING], now=FAILING.last_word.failed + FAILED_SECONDS) == []
+    assert reasons(upstreams=[FAILING], now=FAILING.failed + FAILED_SECONDS - 0.1) == ["upstream"]
+    assert reasons(upstreams=[FAILING], now=FAILING.failed + FAILED_SECONDS) == []
 
 
 def test_a_few_misses_are_nothing() -> None:
-    assert reasons(upstreams=[Upstream("h", LastWord(failed=NOW, failures=FAILURES - 1))]) == []
+    assert reasons(upstreams=[LastWord(failed=NOW, failures=FAILURES - 1)]) == []
 
 
 @pytest.mark.parametrize("outcome", sorted({"ok", *OUTCOMES.values()}))
@@ -67,7 +67,7 @@ def test_a_refusal_shows_that_upstream_is_there(outcome: str) -> None:
     word = LastWord()
     for _ in range(FAILURES):
         word.note(outcome, NOW)
-    assert Upstream("h", word).out_of_reach(NOW) == (outcome in FAILED)
+    assert out_of_reach(word, NOW) == (outcome in FAILED)
     word.note("ok", NOW + 1)
     assert (word.failures, word.answered) == (0, NOW + 1)
 

@@ -19,7 +19,7 @@ from widget_proxy.config import ServerSettings
 from widget_proxy.metrics import CONTENT_TYPE, Metrics
 from widget_proxy.observing import Observer
 from widget_proxy.problems import Problem
-from widget_proxy.readiness import Upstream, reasons_against
+from widget_proxy.readiness import reasons_against
 
 _NO_STORE = {"Cache-Control": "no-store"}
 
@@ -66,16 +66,14 @@ class Monitoring:
     async def status(self, request: Request) -> Response:
         """The same for the status page: `samples`, by name, are `[labels, value]` each."""
         self._check(request)
-        now = self._now()
         samples: dict[str, list[Any]] = {}
         for metric in self._metrics.collect():
             for sample in metric.samples:
                 samples.setdefault(sample.name, []).append([sample.labels, sample.value])
         told = {
             "version": __version__,
-            "now": now,
+            "now": self._now(),
             "reasons": self._reasons(),
-            "upstreams": [one.told(now) for one in self._upstreams()],
             "samples": samples,
         }
         return Response(json.dumps(told), headers=_NO_STORE, media_type="application/json")
@@ -86,12 +84,9 @@ class Monitoring:
             draining=observer.draining,
             broker_answers=observer.broker_answers,
             full=observer.full,
-            upstreams=self._upstreams(),
+            upstreams=[watch.last_word for watch in observer.upstreams],
             now=self._now(),
         )
-
-    def _upstreams(self) -> list[Upstream]:
-        return [Upstream(watch.host, watch.last_word) for watch in self._observer.upstreams]
 
     def _check(self, request: Request) -> None:
         """Raises `Problem` for who has not the token."""

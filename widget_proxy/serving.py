@@ -87,7 +87,12 @@ def _shared_counts(server: ServerSettings) -> Iterator[None]:
     if server.workers == 1 or server.metrics_token is None:
         yield
         return
-    with TemporaryDirectory(prefix="widget-proxy-metrics-") as directory:
+    try:
+        shared = TemporaryDirectory(prefix="widget-proxy-metrics-")
+    except OSError as error:
+        logger.critical("several workers count in a directory, and none can be made: %s. Set TMPDIR to one", error)
+        sys.exit(3)
+    with shared as directory:
         os.environ[DIRECTORY_VARIABLE] = directory
         yield
 

@@ -17,7 +17,7 @@ const number = (value, digits = 0) => value.toLocaleString("en", { maximumFracti
 const seconds = (/** @type {number | null} */ value) => (value === null ? "–" : value < 1 ? `${number(value * 1000, value < 0.01 ? 1 : 0)} ms` : `${number(value, value < 10 ? 1 : 0)} s`);
 const percent = (value) => (value === null ? "–" : `${number(value * 100)} %`);
 const bytes = (value) => `${number(value / 1048576)} MiB`;
-const ago = (value) => (value === null ? "never" : value < 90 ? `${number(value)} s ago` : value < 5400 ? `${number(value / 60)} min ago` : `${number(value / 3600)} h ago`);
+const ago = (value) => (!value ? "never" : value < 90 ? `${number(value)} s ago` : value < 5400 ? `${number(value / 60)} min ago` : `${number(value / 3600)} h ago`);
 
 const fits = (labels, wanted) => Object.entries(wanted).every(([name, value]) => labels[name] === value);
 
@@ -140,11 +140,12 @@ function show() {
       element("small", below && before ? below(read, before) : ""), chart(points, read.at));
     return tile;
   }));
-  table("#upstreams", read.upstreams.map(({ host, answered_seconds_ago, failed_seconds_ago }) => {
+  table("#upstreams", rows(read, "upstream_last_answer_timestamp_seconds").map(([{ upstream: host }, answered]) => {
+    const failed = sum(read, "upstream_last_failure_timestamp_seconds", { upstream: host });
     const level = rows(read, "budget_level", { upstream: host })[0]?.[1] ?? 1;
     const asked = sum(read, "upstream_requests_total", { upstream: host });
     const ok = sum(read, "upstream_requests_total", { upstream: host, outcome: "ok" });
-    return [host, percent(level), ago(answered_seconds_ago), ago(failed_seconds_ago), `${number(asked - ok)} of ${number(asked)}`];
+    return [host, percent(level), ago(answered && read.now - answered), ago(failed && read.now - failed), `${number(asked - ok)} of ${number(asked)}`];
   }));
   const sites = [...new Set(rows(read, "answers_total").map(([{ site }]) => site))].sort();
   table("#sites", sites.map((site) => [
