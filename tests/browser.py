@@ -11,7 +11,17 @@ from urllib.parse import quote, urlsplit
 from playwright.sync_api import Browser, Error, Locator, Page, Request, Response
 
 from tests.local_server import LocalServer
-from tests.servers import EMBED_KEY, HOST, SECRET_KEY, VISITOR_SECRET, FakeUpstream, Proxy, Server, free_port
+from tests.servers import (
+    EMBED_KEY,
+    HOST,
+    METRICS_TOKEN,
+    SECRET_KEY,
+    VISITOR_SECRET,
+    FakeUpstream,
+    Proxy,
+    Server,
+    free_port,
+)
 
 ARGUMENTS = [
     "--no-sandbox",  # the tests run as root in containers
@@ -195,7 +205,11 @@ def spellings(secret: str) -> set[bytes]:
 def secrets_of(stage: Stage) -> dict[str, set[bytes]]:
     """What no browser may ever get, in every spelling."""
     sessions: list[dict[str, Any]] = stage.upstream.ask("sessions")
-    secrets = {"embed key": spellings(EMBED_KEY), "signing secret": spellings(SECRET_KEY)}
+    secrets = {
+        "metrics token": spellings(METRICS_TOKEN),
+        "embed key": spellings(EMBED_KEY),
+        "signing secret": spellings(SECRET_KEY),
+    }
     for number, session in enumerate(sessions):
         secrets[f"session token {number}"] = spellings(session["token"])
         secrets[f"session id {number}"] = spellings(session["id"])

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx2
+from prometheus_client.parser import text_string_to_metric_families
 
 from widget_proxy.config import RatesSettings
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
@@ -27,6 +28,7 @@ NO_RATES = {f"WIDGET_PROXY_RATES__{name.upper()}": "1000000/1s" for name in Rate
 EMBED_KEY = "marker-embed-key-7f3a9c51"
 SECRET_KEY = "marker-signing-secret-0d2b6e84-0d2b6e84"
 VISITOR_SECRET = "marker-visitor-secret-5e1f77a0-5e1f77a0"
+METRICS_TOKEN = "marker-metrics-token-5be1c7d2"
 SHOP_ORIGIN = "http://shop.localhost:8082"
 
 
@@ -208,6 +210,22 @@ class FakeUpstream(Server):
         return [one for one in self.ask("requests") if kind in {None, one["kind"]} and one["session"] in known]
 
 
+class Figures:
+    """Metrics as they were read once."""
+
+    def __init__(self, text: str) -> None:
+        self.families = list(text_string_to_metric_families(text))
+
+    def __call__(self, name: str, **labels: str) -> float:
+        """The sum of all samples of this name that have these labels. 0 where there are none."""
+        return sum(
+            sample.value
+            for family in self.families
+            for sample in family.samples
+            if sample.name == f"widget_proxy_{name}" and labels.items() <= sample.labels.items()
+        )
+
+
 class Proxy(Server):
     """The proxy, with one site `shop`, and one of another origin."""
 
@@ -217,6 +235,7 @@ class Proxy(Server):
         environment = NO_RATES | {
             "WIDGET_PROXY_SECRET_KEY": SECRET_KEY,
             "WIDGET_PROXY_UPSTREAM_URL": upstream_url,
+            "WIDGET_PROXY_METRICS_TOKEN": METRICS_TOKEN,
             # Windows of a test are short: the rule is tested with its real number in `test_hub`.
             "WIDGET_PROXY_PACING__MESSAGE_POLL_SECONDS": "1",
             "WIDGET_PROXY_PACING__ANSWER_POLL_SHORTEST": "0.05",
@@ -246,6 +265,13 @@ class Proxy(Server):
         if handle is not None:
             headers["Authorization"] = f"Bearer {handle}"
         return client_of(self.url, headers)
+
+    def figures(self) -> Figures:
+        """What `/metrics` tells."""
+        with client_of(self.url, {"Authorization": f"Bearer {METRICS_TOKEN}"}) as client:
+            response = client.get("/metrics")
+        response.raise_for_status()
+        return Figures(response.text)
 
     def start_session(self, **body: Any) -> str:
         """A new session's handle."""

@@ -32,7 +32,7 @@ SESSION = ChatSession("shop", "s", "t", ORIGIN, datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def client() -> TestClient:
-    settings = {"secret_key": "k" * 32, "sites": {"shop": SITE_SETTINGS}}
+    settings = {"secret_key": "k" * 32, "server": {"metrics_token": "t" * 16}, "sites": {"shop": SITE_SETTINGS}}
     return TestClient(create_app(Settings.model_validate(settings)))
 
 
@@ -45,7 +45,7 @@ def documented() -> list[tuple[str, str]]:
 
 
 def test_the_docs_name_the_calls() -> None:
-    assert len(documented()) == 11
+    assert len(documented()) == 13
 
 
 @pytest.mark.parametrize(("method", "path"), documented())

@@ -6,13 +6,15 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from widget_proxy.api import Api
 from widget_proxy.assets import widget_routes
@@ -21,6 +23,7 @@ from widget_proxy.audit import Audit
 from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.broker.memory import MemoryBroker
 from widget_proxy.browser_gate import BrowserGate, Door
+from widget_proxy.call_names import call_of
 from widget_proxy.client_address import ClientAddress
 from widget_proxy.config import CurrentSettings, Loaded, Settings, Site
 from widget_proxy.downloads import Downloads, file_url
@@ -30,6 +33,9 @@ from widget_proxy.files import Files
 from widget_proxy.handles import ChatSession, Handles
 from widget_proxy.hub import Hub
 from widget_proxy.messages import Attachment, Event, Message, message_event
+from widget_proxy.metrics import Metrics
+from widget_proxy.monitoring import Monitoring
+from widget_proxy.observing import Observer
 from widget_proxy.openapi import openapi_routes
 from widget_proxy.own_origin import chat_origin
 from widget_proxy.pages import Pages
@@ -40,22 +46,32 @@ from widget_proxy.problems import (
     handle_http_exception,
     handle_problem,
 )
-from widget_proxy.rates import Rates
+from widget_proxy.rates import Rates, TooManyRequests
 from widget_proxy.render import render
 from widget_proxy.request_ids import RequestIds
 from widget_proxy.response_headers import ResponseHeaders
 from widget_proxy.stream import Streams
 from widget_proxy.upstream import UpstreamClient
 from widget_proxy.upstream.clients import Clients
+from widget_proxy.upstream.watch import Watches
+
+if TYPE_CHECKING:  # an extra, which may not be installed
+    from widget_proxy.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> ASGIApp:
+def create_app(
+    settings: Settings, read: Callable[[], Loaded] | None = None, *, tracing: "Tracing | None" = None
+) -> ASGIApp:
     """The proxy as an ASGI application. Connections and followers live as long as its lifespan. `read` reads the
     configuration anew, on SIGHUP or when a file of it has changed."""
     current = CurrentSettings(settings, read)
-    clients = Clients(settings.upstream)
+    metrics = Metrics()
+    watches = Watches(metrics)
+    clients = Clients(
+        settings.upstream, watches.of if tracing is None else lambda address: tracing.watched(watches.of(address))
+    )
 
     def client_of(site: Site) -> UpstreamClient:
         return clients.of(current.settings.upstream_of(site))
@@ -70,6 +86,7 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
         client_of=client_of,
         present=partial(present, url_of=partial(file_url, handles)),
         workers=settings.server.workers,
+        metrics=metrics,
     )
     streams = Streams(
         hub,
@@ -78,20 +95,32 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
         most=min(settings.server.streams, _room_for_streams()),
         most_per_session=settings.server.streams_per_session,
         most_per_address=settings.server.streams_per_address,
+        metrics=metrics,
     )
     drain = Drain(settings.server.drain_seconds)
     rates = Rates(settings.rates, settings.redis)
     site_names = set(settings.sites)
     audit = Audit(site_names)
+
+    def note_refusal(scope: Scope, problem: Problem) -> None:
+        audit.refused(scope, problem)
+        metrics.refused(call_of(scope), problem.policy if isinstance(problem, TooManyRequests) else problem.code)
+
     api = Api(current, handles, hub, broker, streams, drain, rates)
     files = Files(current, handles, hub, drain, rates, api.session_of)
     attention = Attention(hub, broker, most=settings.server.streams)
-    drop_in = DropIn(current, handles, hub, broker, files, attention, drain, rates, audit.refused)
+    drop_in = DropIn(current, handles, hub, broker, files, attention, drain, rates, note_refusal)
     downloads = Downloads(current, handles, hub, drain)
     pages = Pages(current)
 
+    observer = Observer(metrics=metrics, streams=streams, hub=hub, files=files, broker=broker, watches=watches)
+    monitoring = Monitoring(settings.server, metrics, observer)
+
     async def take_over(new: Settings) -> None:
-        await clients.open({new.upstream_of(site) for site in new.sites.values()})
+        upstreams = {new.upstream_of(site) for site in new.sites.values()}
+        await clients.open(upstreams)
+        watches.use(upstreams)
+        metrics.expect(new.sites, (watch.host for watch in watches.in_use))
         handles.rotate(_secret_keys(new))
         site_names.clear()
         site_names.update(new.sites)
@@ -99,6 +128,8 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            if tracing is not None:
+                stack.push_async_callback(anyio.to_thread.run_sync, tracing.close)
             await stack.enter_async_context(clients)
             await take_over(settings)
             current.on_change(take_over)
@@ -114,6 +145,7 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
                         group.start_soon(reload_on_signal, current)
                         if settings.server.watch_seconds > 0:
                             group.start_soon(current.watch, settings.server.watch_seconds)
+                    group.start_soon(observer.run)
                     yield
                     group.cancel_scope.cancel()
             except Exception:
@@ -124,8 +156,16 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
 
     async def refuse(request: Request, error: Exception) -> Response:
         if isinstance(error, Problem):
-            audit.refused(request.scope, error)
+            note_refusal(request.scope, error)
         return await handle_problem(request, error)
+
+    async def refuse_without_broker(request: Request, error: Exception) -> Response:
+        metrics.refused(call_of(request.scope), "unavailable")
+        return await handle_broker_unavailable(request, error)
+
+    async def crash(request: Request, error: Exception) -> Response:
+        metrics.refused(call_of(request.scope), "internal_error")
+        return await handle_crash(request, error)
 
     app = Starlette(
         routes=[
@@ -134,14 +174,15 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
             *drop_in.routes(),
             *downloads.routes(),
             *pages.routes(),
+            *monitoring.routes(),
             *openapi_routes(),
             *widget_routes(),
         ],
         exception_handlers={
             Problem: refuse,
             HTTPException: handle_http_exception,
-            BrokerUnavailable: handle_broker_unavailable,
-            Exception: handle_crash,
+            BrokerUnavailable: refuse_without_broker,
+            Exception: crash,
         },
         lifespan=lifespan,
     )
@@ -153,10 +194,11 @@ def create_app(settings: Settings, read: Callable[[], Loaded] | None = None) -> 
             lambda scope: chat_origin(current.settings, scope),
         ),
         *doors(current),
-        refused=audit.refused,
+        refused=note_refusal,
     )
+    traced = gate if tracing is None else tracing.requests(gate)
     # Outermost: whoever speaks of the client or the scheme speaks of the browser's.
-    return ClientAddress(RequestIds(ResponseHeaders(gate)), settings.server.trusted_proxies)
+    return ClientAddress(RequestIds(ResponseHeaders(traced)), settings.server.trusted_proxies)
 
 
 async def reload_on_signal(current: CurrentSettings) -> None:

@@ -69,6 +69,11 @@ class Files:
     def _settings(self) -> Settings:
         return self._current.settings
 
+    @property
+    def running(self) -> int:
+        """Files on their way now."""
+        return self._open.total()
+
     def routes(self) -> list[Route]:
         """The one route."""
         return [Route("/v1/session/files", self.upload, methods=["POST"])]

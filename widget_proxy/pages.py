@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import segno
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from widget_proxy import __version__
@@ -41,7 +41,7 @@ _POLICY = {
 
 
 class Pages:
-    """The front page, the full-page chat, and the liveness probe."""
+    """The front page and the full-page chat."""
 
     def __init__(self, current: CurrentSettings) -> None:
         self._current = current
@@ -58,7 +58,6 @@ class Pages:
     def routes(self) -> list[Route]:
         """The routes of the pages that are switched on. The chat's is there in any case: people may have its link."""
         routes = [
-            Route("/healthz", self.healthz, methods=["GET"]),
             Route("/sites/{site}/chat", self.chat, methods=["GET"]),
             Route("/sites/{site}/qr.svg", self.qr_code, methods=["GET"]),
         ]
@@ -67,6 +66,8 @@ class Pages:
                 Route("/", self.front, methods=["GET"]),
                 Route("/sites/{site}/preview", self.preview, methods=["GET"]),
             ]
+        if self._settings.server.metrics_token is not None:
+            routes.append(Route("/status", self.status, methods=["GET"]))
         return routes
 
     async def front(self, request: Request) -> Response:
@@ -125,6 +126,10 @@ class Pages:
             site=site,
         )
 
+    async def status(self, request: Request) -> Response:
+        """How the proxy is doing. The page is empty: its figures are for who types the token."""
+        return self._page("status.html", {"connect-src": "'self'"})
+
     async def qr_code(self, request: Request) -> Response:
         """The full-page chat's address, to print and to scan."""
         site = self._settings.sites.get(request.path_params["site"])
@@ -135,10 +140,6 @@ class Pages:
         code = segno.make(address, error="m", micro=False)
         code.save(drawn, kind="svg", scale=8, dark="#000", light="#fff", title=address, nl=False)
         return Response(drawn.getvalue(), headers=_HEADERS, media_type="image/svg+xml")
-
-    async def healthz(self, request: Request) -> Response:
-        """Alive: the process answers. Nothing else is asked."""
-        return JSONResponse({"status": "ok", "version": __version__}, headers={"Cache-Control": "no-store"})
 
     def _chat_address(self, request: Request, site: Site) -> str | None:
         origin = chat_origin(self._settings, request.scope)

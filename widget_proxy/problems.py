@@ -54,6 +54,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "upstream_busy": (503, "The assistant is busy"),
     "unavailable": (503, "Chat is unavailable for a moment"),
     "misconfigured": (503, "Chat is unavailable"),
+    "token_invalid": (401, "The token is not valid"),
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "internal_error": (500, "Something went wrong"),

@@ -6,20 +6,29 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from widget_proxy.app import create_app
-from widget_proxy.config import ConfigError, Settings, load_settings, read_settings
+from widget_proxy.config import ConfigError, ServerSettings, Settings, load_settings, read_settings
 from widget_proxy.connections import BoundedProtocol, Connections
 from widget_proxy.log import log_to_stderr
+from widget_proxy.metrics import DIRECTORY_VARIABLE
 from widget_proxy.socket_activation import NotOurs, handed_over
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:  # an extra, which may not be installed
+    from widget_proxy.tracing import Tracing
 
 logger = logging.getLogger(__name__)
+
+TRACING_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""Either says where traces go to. Without one there are none."""
 
 VANISHED_SECONDS = 30
 """What was sent, a heartbeat too, and not taken for so long ends the connection."""
@@ -59,6 +68,11 @@ def serve(settings: Settings, host: str, port: int) -> None:
     config = config_of(settings, host, port)
     _raise_file_limit()
     listener = listen(config)
+    with _shared_counts(settings.server):
+        _run(settings, config, listener)
+
+
+def _run(settings: Settings, config: uvicorn.Config, listener: socket.socket) -> None:
     if settings.server.workers == 1:
         server = uvicorn.Server(config)
         server.run(sockets=[listener])
@@ -66,6 +80,22 @@ def serve(settings: Settings, host: str, port: int) -> None:
             sys.exit(3)
     else:
         _Supervisor(config, sockets=[listener]).run()
+
+
+@contextmanager
+def _shared_counts(server: ServerSettings) -> Iterator[None]:
+    """Where workers count together, if anybody is to read it: a directory that is new at each start."""
+    if server.workers == 1 or server.metrics_token is None:
+        yield
+        return
+    try:
+        shared = TemporaryDirectory(prefix="widget-proxy-metrics-")
+    except OSError as error:
+        logger.critical("several workers count in a directory, and none can be made: %s. Set TMPDIR to one", error)
+        sys.exit(3)
+    with shared as directory:
+        os.environ[DIRECTORY_VARIABLE] = directory
+        yield
 
 
 def config_of(settings: Settings, host: str, port: int) -> uvicorn.Config:
@@ -113,7 +143,23 @@ def application() -> ASGIApp:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the application listens for it; by itself it would end us
     settings = load_settings(os.environ)
     log_to_stderr(settings.server.log_level, settings.server.log_format)
-    return create_app(settings, lambda: read_settings(os.environ))
+    return create_app(settings, lambda: read_settings(os.environ), tracing=_tracing(os.environ))
+
+
+def _tracing(environ: Mapping[str, str]) -> "Tracing | None":
+    """What the variables of OpenTelemetry ask for."""
+    asked = any(name in environ for name in TRACING_VARIABLES)
+    if not asked or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from widget_proxy.tracing import exporting
+    except ImportError:
+        logger.error(  # noqa: TRY400 # the sentence says it all
+            "OTEL_… variables ask for traces, and what makes them is not installed: "
+            "pip install 'widget-proxy[otel]', or unset them. There are no traces"
+        )
+        return None
+    return exporting(environ)
 
 
 def _raise_file_limit() -> None:

@@ -24,6 +24,7 @@ from widget_proxy.drain import until_exit
 from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.hub import Hub
 from widget_proxy.messages import ready_event
+from widget_proxy.metrics import Metrics
 from widget_proxy.problems import Problem
 from widget_proxy.stream_writers import SLOW_SECONDS, StreamWriters, Writer
 
@@ -112,13 +113,15 @@ class Streams:
         most: int,
         most_per_session: int,
         most_per_address: int,
+        metrics: Metrics | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self.metrics = metrics or Metrics()
         self.hub = hub
         self.broker = broker
         self.draining = False
         self._heartbeat = heartbeat
-        self._most = most
+        self.most = most
         self._most_per_session = most_per_session
         self._most_per_address = most_per_address
         self._chance = chance
@@ -140,7 +143,7 @@ class Streams:
     async def run(self) -> None:
         """For ever: heartbeats, and the end of every stream once the server is to exit, with a last event on each."""
         async with anyio.create_task_group() as group:
-            self._writers = StreamWriters(group)
+            self._writers = StreamWriters(group, self.metrics.streams_written)
             group.start_soon(self._beat)
             await until_exit()
             self.draining = True
@@ -153,10 +156,20 @@ class Streams:
                 for stream in tuple(part):
                     stream.beat()
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may be opened."""
+        return len(self._open) >= self.most
+
     def enter(self, stream: "EventStream") -> None:
         """Count a stream in. Raises `Problem` where there are too many."""
         key = stream.session.key
-        if self.draining or len(self._open) >= self._most:
+        if self.draining or self.full:
             if not self.draining:
                 logger.warning("%d streams are open, as many as server.streams allows", len(self._open))
             raise Problem("unavailable", "There are too many visitors just now.", headers=self._try_again())
@@ -164,6 +177,7 @@ class Streams:
             raise Problem("too_many_requests", "This conversation is open too many times.", headers=self._try_again())
         if stream.visitor is not None and self._per_address[stream.visitor] >= self._most_per_address:
             raise Problem("too_many_requests", "Too much is open from your network.", headers=self._try_again())
+        self.metrics.stream_opened()
         part = self._open[stream] = self._parts[next(self._opened) % BEATS]
         part.add(stream)
         self._per_session[key] += 1
@@ -341,6 +355,7 @@ class EventStream(Response):
 
     def _drop_slow(self) -> None:
         logger.warning("session %s: a reader took nothing for %g s and is dropped", self.session.key, SLOW_SECONDS)
+        self._streams.metrics.stream_dropped()
         self._leave()
 
     def _leave(self) -> None:

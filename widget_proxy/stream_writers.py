@@ -31,10 +31,14 @@ class _Batch:
 
 
 class StreamWriters:
-    """Runs writers in a task group. A writer must raise nothing of its own; it is cancelled after `SLOW_SECONDS`."""
+    """Runs writers in a task group. A writer must raise nothing of its own; it is cancelled after `SLOW_SECONDS`.
+    `on_written` is told the seconds from the first writer's coming until nobody waits any more: once for as many as
+    there are, since a stream costs nothing that way."""
 
-    def __init__(self, group: TaskGroup) -> None:
+    def __init__(self, group: TaskGroup, on_written: Callable[[float], None] = lambda seconds: None) -> None:
         self._group = group
+        self._on_written = on_written
+        self._since = 0.0
         self._due: deque[Writer] = deque()
         self._going = False
 
@@ -42,6 +46,7 @@ class StreamWriters:
         """Run this soon, after those added before."""
         self._due.append(writer)
         if not self._going:
+            self._since = asyncio.get_running_loop().time()
             self._go()
 
     def _go(self) -> None:
@@ -67,3 +72,4 @@ class StreamWriters:
             self._go()
         else:
             self._going = False
+            self._on_written(asyncio.get_running_loop().time() - self._since)

@@ -119,6 +119,10 @@ class Broker(Protocol):
 
     async def __aexit__(self, *exception: Any) -> bool | None: ...
 
+    async def look(self) -> None:
+        """Ask for a sign of life, within seconds. Raises `BrokerUnavailable`."""
+        ...
+
     # The log
 
     async def publish(self, session: str, events: Sequence[Event]) -> None:

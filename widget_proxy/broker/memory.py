@@ -100,6 +100,9 @@ class MemoryBroker:
         other._worker = worker
         return other
 
+    async def look(self) -> None:
+        pass
+
     # The log
 
     async def publish(self, session: str, events: Sequence[Event]) -> None:

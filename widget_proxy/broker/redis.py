@@ -121,6 +121,9 @@ class RedisBroker:
             with anyio.CancelScope(shield=True):
                 await self._redis.aclose()
 
+    async def look(self) -> None:
+        await self._reach(self._redis.ping())
+
     # The log
 
     async def publish(self, session: str, events: Sequence[Event]) -> None:

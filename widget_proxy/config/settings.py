@@ -85,6 +85,11 @@ class ServerSettings(Section):
     head_bytes: int = Field(
         32_768, ge=4096, le=1_048_576, description="Largest head of a request, its address and header lines."
     )
+    metrics_token: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None,
+        description="Who sends it, as `Authorization: Bearer …`, may read `/metrics`, and the figures of `/status`. "
+        "Without it there are neither.",
+    )
     uploads: int = Field(
         20,
         ge=1,

@@ -44,6 +44,7 @@ SHORT_VARIABLES: Mapping[str, _KeyPath] = {
     "WIDGET_PROXY_SECRET_KEY": ("secret_key",),
     "WIDGET_PROXY_UPSTREAM_URL": ("upstream", "url"),
     "WIDGET_PROXY_REDIS_URL": ("redis", "url"),
+    "WIDGET_PROXY_METRICS_TOKEN": ("server", "metrics_token"),
     "WIDGET_PROXY_CHATBOT_ID": ("sites", DEFAULT_SITE, "chatbot_id"),
     "WIDGET_PROXY_EMBED_KEY": ("sites", DEFAULT_SITE, "embed_key"),
     "WIDGET_PROXY_VISITOR_SECRET": ("sites", DEFAULT_SITE, "visitor_secret"),
@@ -53,7 +54,7 @@ CONFIG_VARIABLE = "WIDGET_PROXY_CONFIG"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 """systemd names a service's credentials' directory in it."""
 
-_SECRETS = {"secret_key", "embed_key", "api_key", "oauth_client_secret", "visitor_secret"}
+_SECRETS = {"secret_key", "embed_key", "api_key", "oauth_client_secret", "visitor_secret", "metrics_token"}
 _SITE_SECRETS = sorted(_SECRETS & set(Site.model_fields))
 _SCHEMA = "page_context_schema"
 _FILE_LIMIT = 65_536
@@ -360,6 +361,8 @@ def _mend(detail: ErrorDetails, key_path: _KeyPath) -> str:
             )
         case "too_short" | "string_too_short" if last in {"secret_key", "visitor_secret"}:
             return "it is shorter than 32 characters. Make one with `widget-proxy new-secret`"
+        case "too_short" | "string_too_short" if last == "metrics_token":
+            return "it is shorter than 16 characters. Make one with `widget-proxy new-secret`"
         case "too_short" | "string_too_short" if last in _SECRETS:
             return "it is empty. Set it, or remove it"
         case "too_short" if last == "allowed_origins":
@@ -417,6 +420,8 @@ def _missing(key_path: _KeyPath) -> str:
 def _known_keys(section: _KeyPath) -> list[str]:
     if not section:
         return [*Settings.model_fields, "secret_key_file"]
+    if section == ("server",):
+        return [*ServerSettings.model_fields, "metrics_token_file"]
     if section[0] == "sites" and len(section) == 2:
         return [*(set(Site.model_fields) - {"slug"}), *(f"{secret}_file" for secret in _SITE_SECRETS)]
     model = _SECTIONS.get(section[-1])

@@ -28,6 +28,7 @@ from widget_proxy.hub.histories import Histories
 from widget_proxy.hub.reach import Present, Reach
 from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
+from widget_proxy.metrics import Metrics
 from widget_proxy.upstream import (
     Key,
     SessionEnded,
@@ -64,11 +65,13 @@ class Hub:
         client_of: Callable[[Site], UpstreamClient],
         present: Present,
         workers: int = 1,
+        metrics: Metrics | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._handles = handles
+        self._metrics = metrics or Metrics()
         self._now = now
         self._followed: dict[str, Followed] = {}
         self._group: TaskGroup | None = None
@@ -90,6 +93,7 @@ class Hub:
             start=self._start,
             followed=self._of,
             forget=self._forget_if_idle,
+            metrics=self._metrics,
             clock=clock,
             now=now,
             chance=chance,
@@ -150,6 +154,7 @@ class Hub:
             )
 
         started = await self._admitted.ask(site, start_credential(site), bucket, ask)
+        self._metrics.session_started(site.slug)
         moment = self._now().replace(microsecond=0)
         session = ChatSession(site.slug, started.session_id, started.token, origin, moment)
         seed = None
@@ -176,6 +181,7 @@ class Hub:
                 attachment_ids=attachment_ids,
                 widget=widget,
             )
+        self._metrics.message_sent(session.site)
         task = self._handles.seal_task(session, task_id, self._now())
         await self._answers.attend(session, task)
         return task
@@ -197,6 +203,20 @@ class Hub:
             return await client.open_file(key, file_id, method, headers, bucket)
 
         return await self._admitted.ask(site, credential, bucket, ask)
+
+    @property
+    def sessions_followed(self) -> int:
+        """Sessions somebody listens to or awaits an answer in, of this process."""
+        return len(self._followed)
+
+    @property
+    def answers_awaited(self) -> int:
+        """Answers that this process polls for."""
+        return sum(len(followed.tasks) for followed in self._followed.values())
+
+    def budget_levels(self) -> dict[str, float]:
+        """How full the budget of each upstream is, from 0 to 1, by its address."""
+        return self._turns.levels()
 
     async def await_answer(self, session: ChatSession, task: AwaitedTask) -> None:
         """See to it that a task is followed to its end, unless it is already or its end is known."""

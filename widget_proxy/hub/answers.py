@@ -17,6 +17,7 @@ from widget_proxy.hub.reach import Reach
 from widget_proxy.hub.reports import Reports
 from widget_proxy.hub.turns import Turns
 from widget_proxy.messages import Event, done_event, done_identity, message_key, progress_event
+from widget_proxy.metrics import Metrics
 from widget_proxy.pacing import Purpose, answer_polls, answer_stretch, thinking
 from widget_proxy.upstream import Complete, Failed, Processing, RequestRefused, SessionLost, UpstreamError
 
@@ -50,6 +51,7 @@ class Answers:
         start: Callable[..., None],
         followed: Callable[[ChatSession], Followed],
         forget: Callable[[Followed], None],
+        metrics: Metrics,
         clock: Callable[[], float],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
@@ -63,6 +65,7 @@ class Answers:
         self._start = start
         self._followed = followed
         self._forget = forget
+        self._metrics = metrics
         self._clock = clock
         self._now = now
         self._chance = chance
@@ -133,6 +136,7 @@ class Answers:
                 ending = [done_event(task.ref, "failed", FAILED_DETAIL)]
             if ending:
                 await self._reports.publish(session, ending)
+                self._metrics.answered(session.site, ending, task.accepted, self._now())
                 await self._finish(task)
         except BaseException:
             with anyio.move_on_after(1.0, shield=True):

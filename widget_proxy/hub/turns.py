@@ -49,11 +49,19 @@ class Turns:
         self._alone = Budget(max(1, int(budget.requests * min(ALONE_SHARE, 1 / workers))), budget.seconds)
         self._buckets: dict[str, Bucket] = {}
         self._levels: dict[str, float] = {}
+        self._looked: dict[str, float] = {}  # when
         self._refused: dict[str, float] = {}  # buckets of sessions and channels, and until when
 
     def level(self, client: UpstreamClient) -> float:
         """How full the budget was when it was last looked at."""
         return self._levels.get(client.base_url, 1.0)
+
+    def levels(self) -> dict[str, float]:
+        """How full the budget of each upstream is, by its address: as it was last looked at, and refilled since. What
+        other workers took meanwhile is not in it."""
+        now, budget = self._clock(), self._budget
+        refill = budget.rate / budget.capacity
+        return {host: min(1.0, level + (now - self._looked[host]) * refill) for host, level in self._levels.items()}
 
     @property
     def rate(self) -> float:
@@ -68,6 +76,7 @@ class Turns:
         except BrokerUnavailable:
             allowance = self._spend_alone(host, reserve)
         self._levels[host] = allowance.level
+        self._looked[host] = self._clock()
         return Turn(allowance.wait, allowance.level)
 
     async def give_back(self, client: UpstreamClient) -> None:

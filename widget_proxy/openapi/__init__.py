@@ -50,7 +50,12 @@ def describe() -> Schema:
                     "scheme": "bearer",
                     "description": "The `handle` that starting a session answered. Good for that one conversation, "
                     "for 7 days less 5 minutes.",
-                }
+                },
+                "metrics": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`server.metrics_token`, for who runs the proxy.",
+                },
             },
         },
     }

@@ -172,6 +172,31 @@ def paths() -> Schema:
                 "responses": {"200": _json("It is", "Health"), **_answers_of(("internal_error",))},
             }
         },
+        "/readyz": {
+            "get": {
+                "operationId": "getReadiness",
+                "summary": "Whether visitors should be sent here, and why not",
+                "responses": {
+                    "200": _json("They should", "Readiness"),
+                    "503": _json("They should not, or not yet", "Readiness"),
+                    **_answers_of(("internal_error",)),
+                },
+            }
+        },
+        "/metrics": {
+            "get": {
+                "operationId": "getMetrics",
+                "summary": "Figures for Prometheus, where `server.metrics_token` is set",
+                "security": [{"metrics": []}],
+                "responses": {
+                    "200": {
+                        "description": "All of them",
+                        "content": {"text/plain": {"schema": {"type": "string"}}},
+                    },
+                    **_answers_of(("token_invalid", "not_found", "internal_error")),
+                },
+            }
+        },
         "/openapi.json": {
             "get": {
                 "operationId": "getDescription",

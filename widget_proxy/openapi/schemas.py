@@ -118,6 +118,17 @@ def schemas() -> Schema:
             optional=("retry_in",),
         ),
         "Health": _object({"status": {"const": "ok"}, "version": text}),
+        "Readiness": _object(
+            {
+                "status": {"enum": ["ready", "unready"]},
+                "reasons": {
+                    "type": "array",
+                    "items": text,
+                    "description": "Why not: each a word (`draining`, `starting`, `broker`, `streams`, `upstream`), "
+                    "a colon, and a sentence",
+                },
+            }
+        ),
     }
 
 

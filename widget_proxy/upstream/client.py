@@ -29,6 +29,7 @@ from widget_proxy.upstream.replies import (
     refuse_lost,
 )
 from widget_proxy.upstream.upload_form import OneFileForm, Upload
+from widget_proxy.upstream.watch import Watch, asks, unwatched
 from widget_proxy.upstream.widget_version import WidgetVersion
 
 
@@ -41,8 +42,10 @@ class UpstreamClient:
         settings: UpstreamSettings,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
+        watch: Watch = unwatched,
     ) -> None:
         self.base_url = base_url
+        self.watch = watch
         self._settings = settings
         self._connection = Connection(base_url, settings, transport, clock)
 
@@ -58,6 +61,7 @@ class UpstreamClient:
         the clock this client was given."""
         return self._connection.standing(bucket, now)
 
+    @asks("start")
     async def start(
         self,
         *,
@@ -104,6 +108,7 @@ class UpstreamClient:
             seed_task_id=answer.seed_message_task_id,
         )
 
+    @asks("token")
     async def fetch_bearer(self, oauth: OAuthClient) -> tuple[SecretStr, float]:
         """A new access token, and for how many seconds it is good."""
         form = {
@@ -120,6 +125,7 @@ class UpstreamClient:
         answer = read_answer(reply, answers.BEARER, 200)
         return answer.access_token, answer.expires_in
 
+    @asks("message")
     async def send(
         self,
         credentials: Credentials,
@@ -149,6 +155,7 @@ class UpstreamClient:
             raise FileRefused(400, "it does not know an attached file", "unknown")
         return read_answer(reply, answers.SEND, 202).task_id
 
+    @asks("task_poll")
     async def poll_task(self, credentials: Credentials, task_id: str) -> TaskState:
         """Ask for an answer. An id upstream does not know is `Processing` for ever."""
         path = f"/api/chat/{credentials.session_id}/{task_id}/poll/"
@@ -167,6 +174,7 @@ class UpstreamClient:
             return Failed(None)
         return Processing(answer.message.content if answer.message else None)
 
+    @asks("message_poll")
     async def poll_messages(self, credentials: Credentials, since: datetime | None, limit: int) -> MessagePage:
         """Ask for the history after `since` (exclusive). Not more often than every 30 seconds a session."""
         params = {"limit": str(limit)}
@@ -180,6 +188,7 @@ class UpstreamClient:
             tuple(one.message() for one in answer.messages), answer.has_more, answer.session_status == "ended"
         )
 
+    @asks("upload")
     async def upload(self, credentials: Credentials, file: Upload) -> UploadedFile:
         """Hand a file over; its id goes into a message. Nothing of it is kept here: each piece is asked for when the
         one before is on its way. Whatever `file.content` raises comes out as it is, and upstream is left with a
@@ -207,6 +216,7 @@ class UpstreamClient:
         (one,) = answer.files
         return UploadedFile(one.id, one.name, one.size, one.content_type)
 
+    @asks("file")
     async def open_file(
         self, key: Key, file_id: str, method: str, headers: Mapping[str, str], bucket: str
     ) -> FileReply:

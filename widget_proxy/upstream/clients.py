@@ -1,18 +1,23 @@
 """The clients of all upstreams: one for each address, opened when it is first wanted, and closed together."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
 from widget_proxy.config import UpstreamSettings
 from widget_proxy.upstream.client import UpstreamClient
+from widget_proxy.upstream.watch import Watch, unwatched
 
 
 class Clients:
-    """Open it with `async with`. One that no site uses any more stays until then: somebody may be at it still."""
+    """Open it with `async with`. One that no site uses any more stays until then: somebody may be at it still.
+    `watch_of` finds who watches an upstream."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
+    def __init__(
+        self, settings: UpstreamSettings, watch_of: Callable[[str], Watch] = lambda address: unwatched
+    ) -> None:
         self._settings = settings
+        self._watch_of = watch_of
         self._clients: dict[str, UpstreamClient] = {}
         self._stack = AsyncExitStack()
 
@@ -26,7 +31,8 @@ class Clients:
         """See to it that there is a client for each of these."""
         for address in addresses:
             if address not in self._clients:
-                client = await self._stack.enter_async_context(UpstreamClient(address, self._settings))
+                client = UpstreamClient(address, self._settings, watch=self._watch_of(address))
+                await self._stack.enter_async_context(client)
                 self._clients[address] = client
 
     def of(self, address: str) -> UpstreamClient:
