@@ -295,7 +295,11 @@ def test_bodies_as_large_as_a_visitors_file_pass_and_others_do_not(front: Front,
 
 def test_what_is_for_programs_is_not_for_visitors(front: Front) -> None:
     with front.client() as client:
-        assert [client.get(path).status_code for path in ("/healthz", "/metrics", "/readyz")] == [200, 404, 404]
+        assert client.get("/healthz").status_code == 200
+        for path in ("/metrics", "/readyz", "/status"):
+            refused = client.get(path)
+            assert refused.status_code == 404
+            assert "problem+json" not in refused.headers.get("Content-Type", ""), "the proxy never heard of it"
 
 
 def test_no_log_of_a_front_has_a_key_a_handle_or_a_reference(front: Front, address: str) -> None:
