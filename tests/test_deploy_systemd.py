@@ -71,16 +71,22 @@ def test_a_proxy_that_ended_itself_comes_back_and_a_wrong_configuration_does_not
     assert SERVICE["RestartPreventExitStatus"] == ["2"]
 
 
+def test_a_reload_is_the_signal_that_the_proxy_reads_its_settings_on() -> None:
+    assert SERVICE["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+
+
 def test_there_are_files_for_all_the_streams_that_are_allowed() -> None:
     assert int(SERVICE["LimitNOFILE"][0]) * 4 // 5 >= ServerSettings().streams
 
 
 def test_the_secrets_come_from_credentials_and_nothing_in_the_unit_is_one(tmp_path: Path) -> None:
-    named = {line.partition(":")[0] for line in SERVICE["LoadCredential"]}
-    for name in named:
-        (tmp_path / name).write_text(f"marker-{name}-0123456789-0123456789-0123456789\n")
-    environment = dict(line.replace("%d", str(tmp_path)).split("=", 1) for line in SERVICE["Environment"])
-    assert {Path(value).name for value in environment.values()} == named
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for line in SERVICE["LoadCredential"]:
+        name, _, file = line.partition(":")
+        assert file.startswith("/etc/widget-proxy/")
+        (credentials / name).write_text(f"marker-{name}-0123456789-0123456789-0123456789\n")
+    assert "Environment" not in SERVICE
     (tmp_path / "widget-proxy.toml").write_text(
         """
         [upstream]
@@ -90,8 +96,8 @@ def test_the_secrets_come_from_credentials_and_nothing_in_the_unit_is_one(tmp_pa
         allowed_origins = ["https://shop.example.com"]
         """
     )
-    settings = load_settings(environment, tmp_path / "widget-proxy.toml")
-    assert settings.secret_key[0].get_secret_value().startswith("marker-secret-key-")
+    settings = load_settings({"CREDENTIALS_DIRECTORY": str(credentials)}, tmp_path / "widget-proxy.toml")
+    assert settings.secret_key[0].get_secret_value().startswith("marker-secret_key-")
     key = settings.sites["default"].embed_key
     assert key is not None
-    assert key.get_secret_value().startswith("marker-embed-key-")
+    assert key.get_secret_value().startswith("marker-sites.default.embed_key-")
