@@ -55,7 +55,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 def client_on(listener: socket.socket) -> httpx2.Client:
-    return httpx2.Client(base_url=f"http://{HOST}:{listener.getsockname()[1]}", timeout=20)
+    return httpx2.Client(base_url=f"http://{HOST}:{listener.getsockname()[1]}", timeout=60)
 
 
 def test_a_connection_waits_through_a_restart(
@@ -64,7 +64,7 @@ def test_a_connection_waits_through_a_restart(
     proxy = Activated(upstream.url, tmp_path / "log", listener)
     with proxy, client_on(listener) as client:
         assert client.get("/healthz").status_code == 200
-    with closing(socket.create_connection(listener.getsockname(), timeout=20)) as waiting:
+    with closing(socket.create_connection(listener.getsockname(), timeout=60)) as waiting:
         waiting.sendall(b"GET /healthz HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n")
         with proxy:
             assert waiting.recv(100).startswith(b"HTTP/1.1 200")
@@ -89,7 +89,7 @@ def test_streams_flow_through_a_unix_socket(upstream: FakeUpstream, proxy: Proxy
         held.listen(128)
         transport = httpx2.HTTPTransport(uds=str(path))
         headers = {"Authorization": f"Bearer {proxy.start_session()}", "Origin": "http://shop.localhost:8082"}
-        client = httpx2.Client(base_url="http://proxy", transport=transport, headers=headers, timeout=20)
+        client = httpx2.Client(base_url="http://proxy", transport=transport, headers=headers, timeout=60)
         with Activated(upstream.url, tmp_path / "log", held), client, stream(client) as read:
             read.until("ready")
             task = client.post("/v1/session/messages", json={"message": "hello"}).json()["task"]
@@ -153,7 +153,7 @@ def test_a_wrong_socket_ends_the_command_with_one_sentence(upstream: FakeUpstrea
             pass_fds=[no_socket.fileno()],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
     assert outcome.returncode == 1
