@@ -145,6 +145,8 @@ def test_the_images_commands_serve_and_tell_that_they_are_well(
             with httpx2.Client(base_url=f"http://{HOST}:{port}", trust_env=False) as client:
                 assert "chat-widget" in client.get("/widget.js").text
                 assert "widget-proxy is running" in client.get("/").text
+                for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                    assert client.get(container()[probe]["httpGet"]["path"]).status_code == 200
         finally:
             process.terminate()
             assert process.wait(15) in {-15, 143}
