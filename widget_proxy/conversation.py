@@ -15,6 +15,7 @@ from widget_proxy.config import CurrentSettings, Site
 from widget_proxy.drain import Drain
 from widget_proxy.handles import ChatSession
 from widget_proxy.hub import Hub
+from widget_proxy.hub.team import OF_THE_TEAM
 from widget_proxy.messages import session_event
 from widget_proxy.problems import Problem, from_upstream, unavailable
 from widget_proxy.rates import Rates
@@ -92,10 +93,9 @@ class Conversation:
             try:
                 await call
             except (CredentialsRefused, RequestRefused) as error:
-                # A session that the team's own calls do not find, and a visitor's do, is another team's.
                 logger.error(  # noqa: TRY400 # the sentence says it all
-                    "site %s: upstream does not let the site act as the chatbot's team (%s). Check sites.%s.api_key, "
-                    "which has to be of that team; an OAuth application needs the scope sessions:write",
+                    "site %s: upstream does not let the site act as the chatbot's team (%s). Check sites.%s.api_key: "
+                    + OF_THE_TEAM,
                     site.slug,
                     error,
                     site.slug,

@@ -38,8 +38,10 @@ class TeamCalls:
         state = call.object().get("state")
         if not state:
             raise Refused(400, {"error": "Missing 'state' in request"})
-        if isinstance(state, dict) and "page_context" in state:
+        if not isinstance(state, dict):
+            raise Refused(400, {"error": "'state' must be an object"})
+        if "page_context" in state:
             raise Refused(400, {"state": ["'page_context' is a reserved key; use the page_context parameter."]})
         session = self._access.team_session(call)
-        session.state = state
+        session.state = dict(state)
         return JSONResponse({"success": True, "state": state})

@@ -14,7 +14,16 @@ from widget_proxy.config import Site
 from widget_proxy.handles import ChatSession
 from widget_proxy.hub.admitted import Admitted
 from widget_proxy.hub.reach import Reach
-from widget_proxy.upstream import ApiKey, Key, OAuthClient, UpstreamClient, UpstreamError, team_credential
+from widget_proxy.upstream import (
+    ApiKey,
+    CredentialsRefused,
+    Key,
+    OAuthClient,
+    RequestRefused,
+    UpstreamClient,
+    UpstreamError,
+    team_credential,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +35,10 @@ PAGE_SECONDS = 3.0
 
 PAUSE_SECONDS = 60.0
 """After it failed, no page of the site is told for so long: no message waits in vain for what is broken."""
+
+OF_THE_TEAM = "it has to be of the chatbot's team; an OAuth application needs the scope sessions:write"
+"""What to look at where upstream does not let the site do these. A session that a visitor's calls find, and the
+team's own do not, is another team's."""
 
 KEPT_PAGES = 10_000
 """Sessions whose last page is remembered, some 200 bytes each. Telling a page again costs a request, no more."""
@@ -74,6 +87,8 @@ class Team:
             with anyio.move_on_after(PAGE_SECONDS):
                 await self._ask(session, lambda client, key: client.replace_state(key, session_id, state, bucket))
                 failure = None
+        except (CredentialsRefused, RequestRefused) as error:
+            failure = f"{error}. Check sites.{site.slug}.api_key: {OF_THE_TEAM}"
         except (UpstreamError, BrokerUnavailable) as error:
             failure = str(error) or type(error).__name__
         if failure is None:
@@ -83,13 +98,10 @@ class Team:
             return
         self._paused[site.slug] = self._clock() + PAUSE_SECONDS
         logger.warning(
-            "site %s: the page could not be told as session state (%s); it is not tried again for %.0f s. Check "
-            "sites.%s.api_key, which has to be of the chatbot's team; an OAuth application needs the scope "
-            "sessions:write",
+            "site %s: a page could not be told as session state (for %.0f s none is): %s",
             site.slug,
-            failure,
             PAUSE_SECONDS,
-            site.slug,
+            failure,
         )
 
     async def _ask(self, session: ChatSession, request: Callable[[UpstreamClient, Key], Awaitable[None]]) -> None:
