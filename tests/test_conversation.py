@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, expect
 
 from tests.browser import Stage
-from tests.servers import FakeUpstream, Proxy, running
+from tests.servers import FakeUpstream, Proxy, Redis, running
 from tests.sse import stream
 from tests.website import on_website
 from widget_proxy.conversation import TAGS, changes
@@ -105,6 +105,22 @@ def test_one_conversation_ends_and_no_other(keyed: Proxy, upstream: FakeUpstream
     post(keyed, handle, END)
     keyed.send(other, "hello")
     assert [one["closed"] for one in upstream.ask("sessions")] == [True, False]
+
+
+def test_another_process_knows_of_the_end_and_of_the_thumbs(
+    redis: Redis, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    shared = KEYED | {"WIDGET_PROXY_REDIS__URL": redis.url}
+    one, two = (Proxy(upstream.url, tmp_path / name, **shared) for name in ("one", "two"))
+    with running(one, two):
+        handle = one.start_session()
+        first, second = replies(one, handle, "What does it cost?", "Is it in stock?")
+        for proxy, key, value in ((one, first, "up"), (two, second, "up"), (two, first, "down"), (one, second, None)):
+            assert rate(proxy, handle, key, value).status_code == 204
+        assert tags(upstream) == ["feedback:down"]
+        assert post(one, handle, END).status_code == post(two, handle, END).status_code == 204
+        assert post(two, handle, "/v1/session/messages", {"message": "hello"}).json()["code"] == "session_ended"
+        assert len(upstream.requests("end")) == 1
 
 
 # Thumbs
