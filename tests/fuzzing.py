@@ -178,6 +178,11 @@ def fuzzing(directory: Path) -> Iterator[tuple[Fuzzer, Proxy]]:
             directory / "proxy.log",
             log_level="info",
             WIDGET_PROXY_SITES__SHOP__ATTACHMENTS="true",
+            WIDGET_PROXY_SITES__SHOP__API_KEY="demo-api-key-not-a-secret",
+            WIDGET_PROXY_SITES__SHOP__STARTS_WITH="embed_key",
+            WIDGET_PROXY_SITES__SHOP__END_BY_VISITORS="true",
+            WIDGET_PROXY_SITES__SHOP__FEEDBACK_AS_TAGS="true",
+            WIDGET_PROXY_SITES__SHOP__PAGE_AS_STATE="true",
         ) as proxy,
     ):
         fuzzer = Fuzzer(proxy, upstream)

@@ -460,3 +460,67 @@ def test_directives_are_only_at_the_beginning(text: str) -> None:
     plan = answer(text, {}, 1.0)
     ordinary = text in {"/nonsense", "a /fail"}
     assert (re.match("I do not know", plan.text) is not None) is ordinary
+
+
+TEAM = {"X-api-key": "demo-api-key-not-a-secret"}
+
+
+def team_call(fake: Fake, method: str, session: str, call: str, body: Any = None, **headers: str) -> httpx2.Response:
+    return fake.http.request(method, f"/api/sessions/{session}/{call}/", json=body, headers=headers or TEAM)
+
+
+TEAM_CALLS: list[tuple[str, str, Any]] = [
+    ("POST", "end_experiment_session", None),
+    ("POST", "tags", {"tags": ["a"]}),
+    ("DELETE", "tags", {"tags": ["a"]}),
+    ("PATCH", "update_state", {"state": {"a": 1}}),
+]
+
+
+@pytest.mark.parametrize(("method", "call", "body"), TEAM_CALLS)
+def test_the_teams_calls_take_a_key_or_a_bearer_and_nothing_of_a_visitors(
+    fake: Fake, method: str, call: str, body: Any
+) -> None:
+    chat = fake.session()
+    for headers in (chat.headers, KEY, {"X-api-key": "wrong"}, {"Authorization": "Bearer wrong"}):
+        assert team_call(fake, method, chat.id, call, body, **headers).status_code == 401
+    form = {"grant_type": "client_credentials", "client_id": "demo-client"}
+    secret = {"client_secret": "demo-client-secret-not-a-secret"}
+    bearer = fake.http.post("/o/token/", data=form | secret).json()["access_token"]
+    for good in (TEAM, {"Authorization": f"Bearer {bearer}"}):
+        assert team_call(fake, method, chat.id, call, body, **good).status_code == 200
+    unknown = team_call(fake, method, str(uuid4()), call, body)
+    assert unknown.status_code == 404
+    assert unknown.json()["error"].startswith("Session not found")
+
+
+def test_a_session_that_its_team_ended_is_answered_without_a_body_and_goes_on(fake: Fake) -> None:
+    chat = fake.session()
+    assert team_call(fake, "POST", chat.id, "end_experiment_session").content == b""
+    assert chat.messages().json()["session_status"] == "active"
+    assert chat.send("still there?").status_code == 202
+    (told,) = fake.http.get("/_fake/sessions").json()
+    assert told["closed"] is True
+
+
+def test_tags_are_added_and_removed_once_each(fake: Fake) -> None:
+    chat = fake.session()
+    steps = [("POST", ["a", "b", "a"], ["a", "b"]), ("POST", ["a"], ["b", "a"]), ("DELETE", ["b", "x"], ["a"])]
+    for method, given, left in steps:
+        assert team_call(fake, method, chat.id, "tags", {"tags": given}).json() == {"tags": left}
+    wrong: list[Any] = [{}, {"tags": []}, {"tags": "a"}, {"tags": ["", "a"]}, {"tags": ["  "]}, {"tags": [1]}]
+    for body in wrong:
+        refused = team_call(fake, "POST", chat.id, "tags", body)
+        assert (refused.status_code, "'tags'" in refused.json()["error"]) == (400, True)
+
+
+def test_state_is_replaced_and_the_reserved_key_refused(fake: Fake) -> None:
+    chat = fake.session(page_context={"a": 1})
+    assert team_call(fake, "PATCH", chat.id, "update_state", {"state": {"b": 2}}).json() == {
+        "success": True, "state": {"b": 2},
+    }  # fmt: skip
+    (told,) = fake.http.get("/_fake/sessions").json()
+    assert told["state"] == {"b": 2}
+    wrong: list[Any] = [{}, {"state": {}}, {"state": [1]}, {"state": {"page_context": {}}}]
+    for body in wrong:
+        assert team_call(fake, "PATCH", chat.id, "update_state", body).status_code == 400

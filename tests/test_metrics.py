@@ -190,6 +190,7 @@ def test_no_label_holds_what_a_visitor_or_a_session_is(proxy: Proxy, upstream: F
         ("POST", "/v1/sites/x/sessions", "start"), ("GET", "/v1/sites/x", "site"), ("POST", "/v1/session/messages", "message"),
         ("GET", "/v1/session/messages", "transcript"), ("GET", "/v1/session/events", "stream"),
         ("GET", "/v1/session/tasks/x/events", "answer_stream"), ("POST", "/v1/session/files", "upload"),
+        ("POST", "/v1/session/end", "end"), ("POST", "/v1/session/feedback", "feedback"),
         ("POST", "/api/chat/start/", "start"), ("POST", "/api/chat/x/message/", "message"),
         ("POST", "/api/chat/x/upload/", "upload"), ("GET", "/api/chat/x/poll/", "poll"), ("GET", "/api/chat/x/y/poll/", "poll"),
         ("GET", "/v1/files/x", "file"), ("GET", "/", "page"), ("GET", "//v1/sites/x/sessions", "page"), ("GET", "", "page"),

@@ -21,6 +21,7 @@ from widget_proxy.drain import Drain
 from widget_proxy.files import attached, attachment_limits
 from widget_proxy.handles import AwaitedTask, ChatSession, HandleExpired, HandleInvalid, Handles
 from widget_proxy.hub import Hub
+from widget_proxy.hub.team import PAGE_SECONDS
 from widget_proxy.hub.turns import SEND_PATIENCE
 from widget_proxy.messages import format_moment
 from widget_proxy.own_origin import chat_origin
@@ -68,8 +69,9 @@ class Api:
         self._drain = drain
         self._rates = rates
         self._now = now
-        # A send waits for its turn, then for upstream; after that whoever sent it is gone.
-        self._send_seconds = current.settings.upstream.send_seconds + SEND_PATIENCE + 2.0
+        # A send may tell of its page first; it waits for its turn, then for upstream; after that whoever sent it is
+        # gone.
+        self._send_seconds = PAGE_SECONDS + current.settings.upstream.send_seconds + SEND_PATIENCE + 2.0
 
     @property
     def _settings(self) -> Settings:
@@ -340,6 +342,9 @@ def about(site: Site) -> dict[str, Any]:
             "attachments": attachment_limits(site),
         },
         "languages": list(site.languages),
+        # Calls that few sites take.
+        **({"feedback": True} if site.feedback_as_tags else {}),
+        **({"end": True} if site.end_by_visitors else {}),
     }
 
 

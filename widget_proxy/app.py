@@ -26,6 +26,7 @@ from widget_proxy.browser_gate import BrowserGate, Door
 from widget_proxy.call_names import call_of
 from widget_proxy.client_address import ClientAddress
 from widget_proxy.config import CurrentSettings, Loaded, Settings, Site
+from widget_proxy.conversation import Conversation
 from widget_proxy.downloads import Downloads, file_url
 from widget_proxy.drain import Drain
 from widget_proxy.drop_in import DropIn, doors
@@ -108,6 +109,7 @@ def create_app(
 
     api = Api(current, handles, hub, broker, streams, drain, rates)
     files = Files(current, handles, hub, drain, rates, api.session_of)
+    conversation = Conversation(current, hub, broker, drain, rates, api.session_of)
     attention = Attention(hub, broker, most=settings.server.streams)
     drop_in = DropIn(current, handles, hub, broker, files, attention, drain, rates, note_refusal)
     downloads = Downloads(current, handles, hub, drain)
@@ -171,6 +173,7 @@ def create_app(
         routes=[
             *api.routes(),
             *files.routes(),
+            *conversation.routes(),
             *drop_in.routes(),
             *downloads.routes(),
             *pages.routes(),

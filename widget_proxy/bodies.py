@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -50,6 +50,13 @@ class MessageBody(_Body):
     page_context: object = None
     visitor_token: str | None = None
     attachments: list[str] = []
+
+
+class FeedbackBody(_Body):
+    """`POST /v1/session/feedback`: the thumb under a message, by the message's key; null takes it back."""
+
+    key: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    value: Literal["up", "down"] | None
 
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -9,6 +9,8 @@ CALLS = (
     "stream",
     "answer_stream",
     "upload",
+    "end",
+    "feedback",
     "site",
     "site",
     "file",
@@ -35,6 +37,10 @@ def call_of(scope: Scope) -> str:
             return "file"
         case ["v1", "session", "files"]:
             return "upload"
+        case ["v1", "session", "end"]:
+            return "end"
+        case ["v1", "session", "feedback"]:
+            return "feedback"
         case ["api", "chat", "start", ""]:
             return "start"
         case ["api", "chat", _, "message", ""]:

@@ -60,6 +60,8 @@ export function Chat(host, origin, tell, changed) {
       chat.send(item.content, item.context, item.attachments);
     },
 
+    rate(body) { ask(`${api}feedback`, { body }).catch(() => {}); },
+
     // Where files go, and what opens the door.
     async door() {
       await start();

@@ -282,6 +282,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       const thumb = press("thumb", label, () => {
         for (const one of thumb.parentNode.children) one.ariaPressed = one === thumb;
         chat.emit("feedback", { message: { key, role, content }, rating });
+        if (site.feedback) chat.rate({ key, value: rating === "helpful" ? "up" : "down" });
       }, sign);
       thumb.ariaPressed = "false";
       return thumb;

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
 from widget_proxy.broker.bearers import SharedBearers
+from widget_proxy.broker.thumbs import SharedThumbs
 from widget_proxy.messages import Event
 from widget_proxy.pacing import Budget
 
@@ -114,6 +115,7 @@ class Broker(Protocol):
     """What hub and streams need. `session` is a log key, never upstream's session id itself."""
 
     bearers: SharedBearers
+    thumbs: SharedThumbs
 
     async def __aenter__(self) -> Self: ...
 

@@ -25,6 +25,7 @@ from widget_proxy.broker import (
 )
 from widget_proxy.broker.bearers import MemoryBearers, SharedBearers
 from widget_proxy.broker.log import Log, LogSubscription
+from widget_proxy.broker.thumbs import MemoryThumbs, SharedThumbs
 from widget_proxy.messages import Event
 from widget_proxy.pacing import Bucket, Budget
 
@@ -79,6 +80,7 @@ class MemoryBroker:
     ) -> None:
         self._clock = clock
         self.bearers: SharedBearers = MemoryBearers(clock)
+        self.thumbs: SharedThumbs = MemoryThumbs(clock)
         self._kept_sends = kept_sends
         self._kept_events = kept_events
         self._worker = "this"

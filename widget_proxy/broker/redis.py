@@ -6,7 +6,7 @@ somebody here listens to has one copy in this process, however many streams read
 
 Keys, after the prefix: `log:S` stream · `seen:S` identities · `about:S` epoch, who polled and when, last activity ·
 `send:S:K` idempotency keys · `answers:due|owner|handle` answers in the making · `budget:H` the bucket of a host
-· `bearer:N` access tokens, sealed · `bearer-claim:N` who fetches one.
+· `bearer:N` access tokens, sealed · `bearer-claim:N` who fetches one · `thumbs:S` thumbs by message.
 Transcripts are in there as they are; upstream's session ids and tokens are only in sealed handles.
 """
 
@@ -44,6 +44,7 @@ from widget_proxy.broker import (
 )
 from widget_proxy.broker.bearers import RedisBearers, SharedBearers
 from widget_proxy.broker.log import Log, LogSubscription
+from widget_proxy.broker.thumbs import RedisThumbs, SharedThumbs
 from widget_proxy.messages import Event
 from widget_proxy.pacing import Budget, backoff
 
@@ -95,6 +96,7 @@ class RedisBroker:
         self._kept_events = kept_events
         self._worker = secrets.token_hex(8)
         self.bearers: SharedBearers = RedisBearers(self._redis, self._key, self._reach)
+        self.thumbs: SharedThumbs = RedisThumbs(self._redis, self._key, self._reach)
         self._copies: dict[str, _Copy] = {}
         self._pubsub: PubSub | None = None
         self._group: TaskGroup | None = None

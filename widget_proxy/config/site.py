@@ -211,6 +211,22 @@ class Site(Section):
         description="Whether Open Chat Studio's own widget works here as well: with the proxy as its `api-base-url`, "
         "and without its key.",
     )
+    end_by_visitors: bool = Field(
+        False,
+        description="Whether visitors may end their conversation by `POST /v1/session/end`. Needs an API key or an "
+        "OAuth application.",
+    )
+    feedback_as_tags: bool = Field(
+        False,
+        description="Whether thumbs under replies become tags of the session, `feedback:up` and `feedback:down`. "
+        "Needs an API key or an OAuth application.",
+    )
+    page_as_state: bool = Field(
+        False,
+        description="Whether the page goes into session state as well, under `visitor_page`, with one more request "
+        "for each page a message comes from. Replaces all that is in session state. Needs an API key or an OAuth "
+        "application.",
+    )
     image_hosts: Hosts = Field(
         (),
         description="Hosts whose images are shown in the bot's messages, over HTTPS: exact, or `*.example.com`. "
@@ -242,6 +258,21 @@ class Site(Section):
                 "Open Chat Studio's own widget brings no visitor token, and visitor_token is required here. Set "
                 f"{where}.visitor_token to optional, or drop_in to false",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_teams_calls_have_a_credential(self) -> Self:
+        if self.api_key is not None or self.oauth_client_id is not None:
+            return self
+        for name in ("end_by_visitors", "feedback_as_tags", "page_as_state"):
+            if getattr(self, name):
+                where = f"sites.{self.slug}"
+                raise mistake(
+                    f"{where}.{name}",
+                    "it is on, and only the chatbot's team may do this: there is neither an API key nor an OAuth "
+                    f"application. Set {where}.api_key or api_key_file (and starts_with, where there is an embed key "
+                    f"as well), or oauth_client_id and oauth_client_secret; or {name} to false",
+                )
         return self
 
     @property

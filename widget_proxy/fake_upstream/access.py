@@ -43,6 +43,14 @@ class Access:
         if not self._has_bearer(call):
             self._check_api_key(call)
 
+    def team_session(self, call: Call) -> Session:
+        """The session that whoever acts for the team names."""
+        self.team(call)
+        session = self._world.sessions.get(call.session_id or "")
+        if session is None:
+            raise Refused(404, {"error": f"Session not found: {call.session_id}"})
+        return session
+
     def _has_bearer(self, call: Call) -> bool:
         token = call.headers.get("authorization", "").removeprefix("Bearer ")
         return self._world.bearers.get(token, 0) > self._settings.clock()

@@ -23,6 +23,7 @@ from widget_proxy.fake_upstream.ledger import Ledger, Request
 from widget_proxy.fake_upstream.limits import Standing, Windows
 from widget_proxy.fake_upstream.settings import FakeUpstreamSettings
 from widget_proxy.fake_upstream.state import Plan, World, moment
+from widget_proxy.fake_upstream.team_calls import TeamCalls
 
 UPLOAD_BYTES = 50 * 1024 * 1024
 FILE_TYPES = [
@@ -82,8 +83,18 @@ class ChatApi:
             Route("/api/chat/{session}/poll/", self._endpoint("message_poll", self._messages), methods=["GET"]),
             Route("/api/chat/{session}/{task}/poll/", self._endpoint("task_poll", self._task), methods=["GET"]),
             Route("/api/files/{file}/content", self._endpoint("file", self._file), methods=["GET"]),
+            *self._of_the_team(),
             Route("/o/token/", self._endpoint("token", self._access.token), methods=["POST"]),
             Route("/{path:path}", self._endpoint("other", self._nothing), methods=["GET", "POST", "PUT", "DELETE"]),
+        ]
+
+    def _of_the_team(self) -> list[Route]:
+        calls = TeamCalls(self._access)
+        path = "/api/sessions/{session}"
+        return [
+            Route(f"{path}/end_experiment_session/", self._endpoint("end", calls.end), methods=["POST"]),
+            Route(f"{path}/tags/", self._endpoint("tags", calls.tags), methods=["POST", "DELETE"]),
+            Route(f"{path}/update_state/", self._endpoint("state", calls.state), methods=["PATCH"]),
         ]
 
     def reset_limits(self) -> None:

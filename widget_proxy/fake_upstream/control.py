@@ -89,6 +89,8 @@ class Control:
                     "start_body": session.start_body,
                     "start_headers": session.start_headers,
                     "token": session.token,
+                    "tags": session.tags,
+                    "closed": session.closed,
                 }
                 for session in self._api.world.sessions.values()
             ]

@@ -101,6 +101,9 @@ class Session:
     tasks: dict[str, Task] = field(default_factory=dict)
     ended_at: float | None = None
     expired: bool = False
+    tags: list[str] = field(default_factory=list)
+    closed: bool = False
+    """Ended by its team, and kept for a review: upstream goes on to say `active` of it and to take messages."""
 
     def visible_rows(self, now: float) -> list[Row]:
         """The history at this moment, oldest first; equal moments in order of writing."""

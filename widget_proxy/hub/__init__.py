@@ -3,21 +3,21 @@ streams and workers; one of an awaited answer. Nothing is polled for a session n
 nothing.
 
 `answers` and `histories` do the polling, `turns` says whether there is room to, `reports` publishes. `admitted` asks
-with what the site itself is let in by, `bearers` has the access tokens for it.
+with what the site itself is let in by, `bearers` has the access tokens for it, `team` what only that is good for.
 """
 
 import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from widget_proxy.broker import Broker
+from widget_proxy.broker import Broker, BrokerUnavailable
 from widget_proxy.config import PacingSettings, Site
 from widget_proxy.handles import AwaitedTask, ChatSession, Handles
 from widget_proxy.hub.admitted import Admitted
@@ -27,7 +27,9 @@ from widget_proxy.hub.followed import Followed
 from widget_proxy.hub.histories import Histories
 from widget_proxy.hub.reach import Present, Reach
 from widget_proxy.hub.reports import Reports
+from widget_proxy.hub.team import Team
 from widget_proxy.hub.turns import Turns
+from widget_proxy.messages import session_event
 from widget_proxy.metrics import Metrics
 from widget_proxy.upstream import (
     Key,
@@ -45,6 +47,9 @@ from widget_proxy.upstream import (
 from widget_proxy.upstream.file_reply import FileReply
 
 logger = logging.getLogger(__name__)
+
+TOLD_SECONDS = 2.0
+"""How long whoever ends a session waits for it to be told."""
 
 
 class Hub:
@@ -70,6 +75,7 @@ class Hub:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self._broker = broker
         self._handles = handles
         self._metrics = metrics or Metrics()
         self._now = now
@@ -83,6 +89,7 @@ class Hub:
             self._turns,
             Bearers(broker=broker, handles=handles, turns=self._turns, start=self._start, now=now, chance=chance),
         )
+        self._team = Team(self._admitted, self._reach, clock)
         self._answers = Answers(
             broker=broker,
             handles=handles,
@@ -173,6 +180,8 @@ class Hub:
         widget: WidgetVersion | None = None,
     ) -> AwaitedTask:
         """Send a visitor's message, once, and await its answer."""
+        await self._refuse_if_ended(session)
+        await self._team.tell_page(session, context)
         async with self._turn(session) as client:
             task_id = await client.send(
                 self._reach.credentials(session),
@@ -218,6 +227,21 @@ class Hub:
         """How full the budget of each upstream is, from 0 to 1, by its address."""
         return self._turns.levels()
 
+    async def end(self, session: ChatSession) -> None:
+        """End the session, as the site, and tell all who listen; it costs as much as a message."""
+        await self._team.end(session)
+        # Before whoever asked hears of it, so that what they send next is refused; but not for as long as the broker
+        # is away. The history is read on: upstream may have something to say yet.
+        ending = [session_event("ended")]
+        with anyio.move_on_after(TOLD_SECONDS) as waiting:
+            await self._reports.publish(session, ending)
+        if waiting.cancelled_caught:
+            self._start(self._reports.publish, session, ending)
+
+    async def tag(self, session: ChatSession, add: Sequence[str], remove: Sequence[str]) -> None:
+        """Tag the session, as the site; each of the two, where there is any, costs as much as a message."""
+        await self._team.tag(session, add, remove)
+
     async def await_answer(self, session: ChatSession, task: AwaitedTask) -> None:
         """See to it that a task is followed to its end, unless it is already or its end is known."""
         await self._answers.attend(session, task)
@@ -245,6 +269,14 @@ class Hub:
         """Undoes one `listen`."""
         followed.watchers -= 1
         self._forget_if_idle(followed)
+
+    async def _refuse_if_ended(self, session: ChatSession) -> None:
+        """Upstream goes on to take messages in a session that was ended as the site."""
+        if not self._reach.site(session).end_by_visitors:
+            return
+        with suppress(BrokerUnavailable):  # then upstream's word is all there is
+            if await self._broker.is_published(session.key, session_event("ended").identity or ""):
+                raise SessionEnded("the visitor ended the session")
 
     @asynccontextmanager
     async def _turn(self, session: ChatSession) -> AsyncIterator[UpstreamClient]:

@@ -31,17 +31,18 @@ class Reach:
 
     def client(self, session: ChatSession) -> UpstreamClient:
         """The client of the session's upstream."""
-        return self.client_of(self._site(session))
+        return self.client_of(self.site(session))
 
     def present(self, session: ChatSession, message: Message, key: str, task: str | None) -> Event:
         """A message of the session as its visitors get it."""
-        return self._present(message, key, task, self._site(session), session)
+        return self._present(message, key, task, self.site(session), session)
 
     def credentials(self, session: ChatSession) -> Credentials:
         """What a call on the session carries."""
-        return session_credentials(self._site(session), session.session_id, session.token, session.origin)
+        return session_credentials(self.site(session), session.session_id, session.token, session.origin)
 
-    def _site(self, session: ChatSession) -> Site:
+    def site(self, session: ChatSession) -> Site:
+        """The session's site. Raises `LookupError` where it is not configured any more."""
         if (site := self._site_of(session.site)) is None:
             raise LookupError(f"site {session.site!r} is not configured")
         return site

@@ -17,6 +17,7 @@ _FROM_UPSTREAM = (
     *("upstream_unreachable", "upstream_error", "upstream_busy"),
     *("misconfigured", "session_ended", "chatbot_unavailable"),
 )
+_TO_THE_TEAM = ("upstream_unreachable", "upstream_error", "upstream_busy", "misconfigured")
 
 
 def paths() -> Schema:
@@ -105,6 +106,30 @@ def paths() -> Schema:
                     },
                 },
                 statuses=(408, 411, 413, 415),
+                security=handle,
+            )
+        },
+        "/v1/session/end": {
+            "post": _call(
+                "endSession",
+                "End the conversation, where the site lets visitors; one that has ended stays so",
+                {"204": {"description": "It has ended, and takes no more messages"}},
+                *("not_found", "too_many_requests"),
+                *_WITH_HANDLE,
+                *_TO_THE_TEAM,
+                security=handle,
+            )
+        },
+        "/v1/session/feedback": {
+            "post": _call(
+                "rateMessage",
+                "Put a thumb under a message, or take it back, where the site takes feedback",
+                {"204": {"description": "It is kept"}},
+                *("bad_request", "not_found", "too_many_requests"),
+                *_WITH_HANDLE,
+                *_TO_THE_TEAM,
+                body=_body("FeedbackBody"),
+                statuses=(408, 413, 415),
                 security=handle,
             )
         },

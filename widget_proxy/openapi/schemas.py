@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from widget_proxy.bodies import MessageBody, StartBody
+from widget_proxy.bodies import FeedbackBody, MessageBody, StartBody
 from widget_proxy.problems import CODES
 
 Schema = dict[str, Any]
@@ -20,7 +20,7 @@ def schemas() -> Schema:
         {"name": text, "size": {"type": ["integer", "null"]}, "content_type": optional_text, "url": optional_text}
     )
     return {
-        **_of_models(StartBody, MessageBody),
+        **_of_models(StartBody, MessageBody, FeedbackBody),
         "Problem": _object(
             {
                 "type": text,
@@ -61,7 +61,10 @@ def schemas() -> Schema:
                     }
                 ),
                 "languages": {"type": "array", "items": text},
-            }
+                "feedback": {"const": True, "description": "Where thumbs are taken, by `POST /v1/session/feedback`"},
+                "end": {"const": True, "description": "Where visitors may end it, by `POST /v1/session/end`"},
+            },
+            optional=("feedback", "end"),
         ),
         "Started": _object(
             {

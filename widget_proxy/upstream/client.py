@@ -232,6 +232,40 @@ class UpstreamClient:
             raise
         return reply
 
+    @asks("end")
+    async def end_session(self, key: Key, session_id: str, bucket: str) -> None:
+        """End a session, as the chatbot's team; one that has ended stays so. Its polls may go on to say `active`, and
+        messages may still be taken: upstream keeps it for a review."""
+        await self._team_call("POST", session_id, "end_experiment_session", key, bucket)
+
+    @asks("tags")
+    async def add_tags(self, key: Key, session_id: str, tags: Sequence[str], bucket: str) -> None:
+        """Tag a session, as the chatbot's team. Tags that are new to the team are made, those it has stay."""
+        await self._team_call("POST", session_id, "tags", key, bucket, {"tags": list(tags)})
+
+    @asks("tags")
+    async def remove_tags(self, key: Key, session_id: str, tags: Sequence[str], bucket: str) -> None:
+        """Take tags from a session, as the chatbot's team; those it has not do no harm."""
+        await self._team_call("DELETE", session_id, "tags", key, bucket, {"tags": list(tags)})
+
+    @asks("state")
+    async def replace_state(self, key: Key, session_id: str, state: Mapping[str, Any], bucket: str) -> None:
+        """Set a session's state, as the chatbot's team. Upstream keeps nothing of what was there."""
+        await self._team_call("PATCH", session_id, "update_state", key, bucket, {"state": dict(state)})
+
+    async def _team_call(
+        self, method: str, session_id: str, call: str, key: Key, bucket: str, body: Mapping[str, Any] | None = None
+    ) -> None:
+        path = f"/api/sessions/{session_id}/{call}/"
+        seconds = self._settings.send_seconds
+        reply = await self._connection.call(method, path, key.headers(""), bucket=bucket, seconds=seconds, json=body)
+        refuse_key(reply, call)
+        # What else it says is the team's: all tags, the whole state. To an end it says nothing at all.
+        if reply.status != 200:
+            read_answer(reply, answers.ERROR_BODY, 200)
+        if reply.headers.get("Content-Type", "").lower().startswith("text/html"):
+            raise BadAnswer(f"{call} was answered with a page", fate="unknown")
+
     async def _session_call(
         self, method: str, path: str, credentials: Credentials, seconds: float, **content: Any
     ) -> Reply:

@@ -19,7 +19,7 @@ from widget_proxy.upstream.errors import (
     UpstreamUnreachable,
 )
 
-Kind = Literal["start", "message", "task_poll", "message_poll", "upload", "file", "token"]
+Kind = Literal["start", "message", "task_poll", "message_poll", "upload", "file", "token", "end", "tags", "state"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 OK = "ok"
