@@ -25,3 +25,14 @@ def test_the_two_commands_come_first() -> None:
 def test_nothing_of_the_project_names_a_package_registry() -> None:
     for path in (ROOT / "requirements.lock", ROOT / "requirements-dev.lock"):
         assert "://" not in path.read_text()
+
+
+def test_every_example_has_a_page_that_names_its_files() -> None:
+    examples = ROOT / "examples"
+    listed = (examples / "README.md").read_text()
+    for directory in (one for one in sorted(examples.iterdir()) if one.is_dir() and one.name != "__pycache__"):
+        assert f"]({directory.name}/README.md)" in listed
+        if directory.name != "shop":  # its pages are six of a kind
+            readme = (directory / "README.md").read_text()
+            files = {one.name for one in directory.iterdir() if one.is_file()} - {"README.md"}
+            assert [name for name in sorted(files) if f"]({name})" not in readme] == []
