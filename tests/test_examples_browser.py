@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from tests.browser import Stage, Visitor
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-PAGES = ("pages/plain.html", "pages/kiosk.html", "spa/index.html", "csp/index.html")
+PAGES = ("pages/plain.html", "pages/kiosk.html", "spa/spa.html", "csp/strict.html")
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 
@@ -37,8 +37,8 @@ def test_every_example_loads_and_its_chat_opens(visitor: Visitor, stage: Stage) 
 
 
 def test_the_bot_follows_the_application_of_one_page(visitor: Visitor, stage: Stage) -> None:
-    publish(stage, "spa/index.html", "spa/spa.js")
-    visitor.page.goto(f"{stage.workshop.url}/spa/index.html")
+    publish(stage, "spa/spa.html", "spa/spa.js")
+    visitor.page.goto(f"{stage.workshop.url}/spa/spa.html")
     for number, (link, product) in enumerate((("Lamp", "Aurora Desk Lamp"), ("Vase", "Strand Vase")), 1):
         visitor.page.get_by_role("link", name=link).click()
         expect(visitor.page.get_by_role("heading", name=product)).to_be_visible()
