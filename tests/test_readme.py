@@ -23,7 +23,7 @@ def test_the_two_commands_come_first() -> None:
 
 
 def test_nothing_of_the_project_names_a_package_registry() -> None:
-    for path in (ROOT / "requirements.lock", ROOT / "requirements-dev.lock"):
+    for path in ROOT.glob("requirements*.lock"):
         assert "://" not in path.read_text()
 
 
