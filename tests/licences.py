@@ -62,7 +62,7 @@ def licence_of(package: str) -> str:
         about = metadata(package)
     except PackageNotFoundError:
         return ""  # of another platform: to be read, and written down above
-    return accepted(about.get("License-Expression") or about.get("License") or "")
+    return next((accepted(about[key]) for key in ("License-Expression", "License") if key in about), "")
 
 
 def accepted(said: str) -> str:
