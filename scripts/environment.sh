@@ -1,22 +1,22 @@
 # Sourced by the scripts beside it. Nothing is done where that has been done already.
 
-# Makes .venv with the locked packages of "$1" and this checkout in it.
-
-environment() {
-    lock=$1
-    python=
+# Prints a Python that is new enough.
+python_of() {
     for candidate in "${PYTHON:-}" python3.14 python3.13 python3.12 python3.11 python3 python; do
         [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-            python=$candidate
-            break
+            echo "$candidate"
+            return
         fi
     done
-    if [ -z "$python" ]; then
-        echo "Python 3.11 or newer is needed, and none was found. Install it, or name one: PYTHON=/path/to/python $0" >&2
-        exit 1
-    fi
+    echo "Python 3.11 or newer is needed, and none was found. Install it, or name one: PYTHON=/path/to/python $0" >&2
+    return 1
+}
 
+# Makes .venv with the locked packages of "$1" and this checkout in it.
+environment() {
+    lock=$1
+    python=$(python_of)
     stamp=.venv/.installed-$(cat "$lock" pyproject.toml | cksum | tr ' ' -)-$(basename "$lock")
     [ -f "$stamp" ] && return
 

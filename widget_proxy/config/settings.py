@@ -1,4 +1,4 @@
-"""What can be set, with its default and its meaning. The table in the README is made from these fields."""
+"""What can be set, with its default and its meaning. docs/configuration.md is made from these fields."""
 
 import re
 from ipaddress import ip_network

@@ -220,7 +220,7 @@ class _Reader:
                     name,
                     "environment",
                     "there is no such setting. "
-                    + (f"Did you mean {near[0]}?" if near else "Remove it, or see the README"),
+                    + (f"Did you mean {near[0]}?" if near else "Remove it, or see docs/configuration.md"),
                 )
                 continue
             self._set(key_path, value, name)
@@ -392,7 +392,9 @@ def _unknown(key_path: _KeyPath) -> str:
     near = difflib.get_close_matches(last, _known_keys(tuple(section)), 1)
     if not near and len(section) > 1 and section[0] == "sites":
         near = [".".join((*one, last)) for one in _tables_of_a_site(section[1]) if last in _known_keys(one)]
-    return "there is no such setting. " + (f"Did you mean {near[0]}?" if near else "Remove it, or see the README")
+    return "there is no such setting. " + (
+        f"Did you mean {near[0]}?" if near else "Remove it, or see docs/configuration.md"
+    )
 
 
 def _tables_of_a_site(slug: str) -> list[_KeyPath]:
