@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from widget_proxy.config import ConfigError, Settings, Site, load_settings
-from widget_proxy.config.sources import line_of_key
+from widget_proxy.config.mistakes import line_of_key
 
 SECRET = "marker-secret-" + "s" * 32
 KEY = "marker-embed-key"

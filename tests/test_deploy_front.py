@@ -300,7 +300,7 @@ def test_bodies_as_large_as_a_visitors_file_pass_and_others_do_not(
 def test_what_is_for_programs_is_not_for_visitors(front: Front) -> None:
     with front.client() as client:
         assert client.get("/healthz").status_code == 200
-        for path in ("/metrics", "/readyz", "/status"):
+        for path in ("/metrics", "/readyz", "/status", "/status.json"):
             refused = client.get(path)
             assert refused.status_code == 404
             assert "problem+json" not in refused.headers.get("Content-Type", ""), "the proxy never heard of it"

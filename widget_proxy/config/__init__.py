@@ -4,6 +4,7 @@ are shown (`hosts`)."""
 
 from widget_proxy.config.current import CurrentSettings
 from widget_proxy.config.hosts import HostPattern
+from widget_proxy.config.mistakes import Problem
 from widget_proxy.config.origins import OriginPattern
 from widget_proxy.config.rates import RatesSettings
 from widget_proxy.config.settings import (
@@ -20,7 +21,7 @@ from widget_proxy.config.site import (
     Site,
     Texts,
 )
-from widget_proxy.config.sources import ConfigError, Loaded, Problem, load_settings, read_settings
+from widget_proxy.config.sources import ConfigError, Loaded, load_settings, read_settings
 
 __all__ = [
     "ConfigError",

@@ -5,57 +5,34 @@ Every mistake is collected, and each is named with its key, its place (file and 
 
 import difflib
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from widget_proxy.config.rates import RatesSettings
-from widget_proxy.config.settings import (
-    SITE_SLUG,
-    PacingSettings,
-    PagesSettings,
-    RedisSettings,
-    ServerSettings,
-    Settings,
-    UpstreamSettings,
+from widget_proxy.config.mistakes import (
+    SECRETS,
+    SHORT_VARIABLES,
+    SITE_SECRETS,
+    KeyPath,
+    Problem,
+    line_of_key,
+    mend_of,
 )
-from widget_proxy.config.site import (
-    TAG_ONLY,
-    Limits,
-    Look,
-    Site,
-    Texts,
-)
+from widget_proxy.config.settings import SITE_SLUG, Settings
 
 PREFIX = "WIDGET_PROXY_"
 DEFAULT_FILE = "widget-proxy.toml"
-DEFAULT_SITE = "default"
 
-_KeyPath = tuple[str, ...]
 
-# One site can be configured by these alone; they win over the file.
-SHORT_VARIABLES: Mapping[str, _KeyPath] = {
-    "WIDGET_PROXY_SECRET_KEY": ("secret_key",),
-    "WIDGET_PROXY_UPSTREAM_URL": ("upstream", "url"),
-    "WIDGET_PROXY_REDIS_URL": ("redis", "url"),
-    "WIDGET_PROXY_METRICS_TOKEN": ("server", "metrics_token"),
-    "WIDGET_PROXY_CHATBOT_ID": ("sites", DEFAULT_SITE, "chatbot_id"),
-    "WIDGET_PROXY_EMBED_KEY": ("sites", DEFAULT_SITE, "embed_key"),
-    "WIDGET_PROXY_VISITOR_SECRET": ("sites", DEFAULT_SITE, "visitor_secret"),
-    "WIDGET_PROXY_ALLOWED_ORIGINS": ("sites", DEFAULT_SITE, "allowed_origins"),
-}
 CONFIG_VARIABLE = "WIDGET_PROXY_CONFIG"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 """systemd names a service's credentials' directory in it."""
 
-_SECRETS = {"secret_key", "embed_key", "api_key", "oauth_client_secret", "visitor_secret", "metrics_token"}
-_SITE_SECRETS = sorted(_SECRETS & set(Site.model_fields))
 _SCHEMA = "page_context_schema"
 _FILE_LIMIT = 65_536
 _LISTS = {
@@ -69,19 +46,6 @@ _LISTS = {
     "signed_only",
     "page_url_parameters",
 }
-_SECTIONS: Mapping[str, type[BaseModel]] = {
-    "server": ServerSettings,
-    "upstream": UpstreamSettings,
-    "pacing": PacingSettings,
-    "rates": RatesSettings,
-    "redis": RedisSettings,
-    "pages": PagesSettings,
-    "look": Look,
-    "texts": Texts,
-    "limits": Limits,
-}
-
-
 Stamp = tuple[int, int, int] | None
 """What tells one state of a file from another: when it was written, which it is, its size. None: there is none."""
 
@@ -93,18 +57,6 @@ def stamp_of(file: Path) -> Stamp:
     except (OSError, ValueError):  # a path with a NUL
         return None
     return about.st_mtime_ns, about.st_ino, about.st_size
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake in the configuration."""
-
-    key: str
-    place: str
-    mend: str
-
-    def __str__(self) -> str:
-        return f"{self.key} ({self.place}): {self.mend}"
 
 
 class ConfigError(Exception):
@@ -142,7 +94,7 @@ class _Reader:
         self._path = path
         self._text = ""
         self._data: dict[str, Any] = {}
-        self._places: dict[_KeyPath, str] = {}
+        self._places: dict[KeyPath, str] = {}
         self._problems: list[Problem] = []
         self._files: dict[Path, Stamp] = {}
 
@@ -197,11 +149,11 @@ class _Reader:
         for file in files:
             key_path = tuple(file.name.split("."))
             if key_path == ("secret_key",) or (
-                key_path[0] == "sites" and len(key_path) == 3 and key_path[2] in _SITE_SECRETS
+                key_path[0] == "sites" and len(key_path) == 3 and key_path[2] in SITE_SECRETS
             ):
                 self._set((*key_path[:-1], key_path[-1] + "_file"), str(file), f"credential {file.name}")
             elif key_path[0] == "sites":
-                self._fail(file.name, "credential", f"there is no such secret. A site has {', '.join(_SITE_SECRETS)}")
+                self._fail(file.name, "credential", f"there is no such secret. A site has {', '.join(SITE_SECRETS)}")
 
     def _read_environment(self) -> None:
         for name, value in sorted(self._environ.items()):
@@ -210,7 +162,7 @@ class _Reader:
             base = name.removesuffix("_FILE")
             if name in SHORT_VARIABLES:
                 key_path = SHORT_VARIABLES[name]
-            elif base in SHORT_VARIABLES and SHORT_VARIABLES[base][-1] in _SECRETS:
+            elif base in SHORT_VARIABLES and SHORT_VARIABLES[base][-1] in SECRETS:
                 key_path = (*SHORT_VARIABLES[base][:-1], SHORT_VARIABLES[base][-1] + "_file")
             elif "__" in name:
                 key_path = self._long_variable(name)
@@ -225,7 +177,7 @@ class _Reader:
                 continue
             self._set(key_path, value, name)
 
-    def _long_variable(self, name: str) -> _KeyPath:
+    def _long_variable(self, name: str) -> KeyPath:
         """`WIDGET_PROXY_SITES__MY_SHOP__EMBED_KEY` is `sites.my-shop.embed_key`."""
         parts = name.removeprefix(PREFIX).lower().split("__")
         if parts[0] == "sites" and len(parts) > 1:
@@ -234,7 +186,7 @@ class _Reader:
             parts[1] = known.get(parts[1], parts[1].replace("_", "-"))
         return tuple(parts)
 
-    def _set(self, key_path: _KeyPath, value: object, place: str) -> None:
+    def _set(self, key_path: KeyPath, value: object, place: str) -> None:
         table = self._data
         for part in key_path[:-1]:
             below = table.setdefault(part, {})
@@ -246,21 +198,21 @@ class _Reader:
         if key in _LISTS and isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
         table[key] = value
-        if key.removesuffix("_file") in _SECRETS:
+        if key.removesuffix("_file") in SECRETS:
             # The environment wins over the file in both spellings of a secret.
             other = key.removesuffix("_file") if key.endswith("_file") else key + "_file"
             if (*key_path[:-1], other) not in self._places:
                 table.pop(other, None)
         self._places[key_path] = place
 
-    def _read_named_files(self, table: dict[str, Any], at: _KeyPath) -> None:
+    def _read_named_files(self, table: dict[str, Any], at: KeyPath) -> None:
         for key in list(table):
             value = table[key]
             if key == _SCHEMA:
                 self._read_schema(table, (*at, key))
             elif isinstance(value, dict):
                 self._read_named_files(value, (*at, key))
-            elif key.endswith("_file") and key.removesuffix("_file") in _SECRETS:
+            elif key.endswith("_file") and key.removesuffix("_file") in SECRETS:
                 secret = key.removesuffix("_file")
                 place = self._place((*at, key))
                 name = ".".join((*at, key))
@@ -278,7 +230,7 @@ class _Reader:
                     table[secret] = "x" * 32  # so that one mistake is not reported twice
                 self._places[(*at, secret)] = place
 
-    def _read_schema(self, table: dict[str, Any], at: _KeyPath) -> None:
+    def _read_schema(self, table: dict[str, Any], at: KeyPath) -> None:
         """A schema's path becomes what is in the file; one that cannot be read is reported, and left out."""
         value = table[_SCHEMA]
         if not isinstance(value, str):
@@ -311,7 +263,7 @@ class _Reader:
     def _fail(self, key: str, place: str, mend: str) -> None:
         self._problems.append(Problem(key, place, mend))
 
-    def _place(self, key_path: _KeyPath) -> str:
+    def _place(self, key_path: KeyPath) -> str:
         for end in range(len(key_path), 0, -1):
             if key_path[:end] in self._places:
                 return self._places[key_path[:end]]
@@ -326,131 +278,10 @@ class _Reader:
             key_path = tuple(detail["ctx"]["key"].split("."))
         positions = [part for part in detail["loc"] if isinstance(part, int)]
         key = ".".join(key_path) + "".join(f"[{position}]" for position in positions)
-        return Problem(key or "settings", self._place(key_path), _mend(detail, key_path))
+        return Problem(key or "settings", self._place(key_path), mend_of(detail, key_path))
 
 
 def _read_text(path: Path) -> str:
     if path.stat().st_size > _FILE_LIMIT:
         raise OSError("it is larger than 64 KiB")
     return path.read_text("utf-8").strip()
-
-
-def _mend(detail: ErrorDetails, key_path: _KeyPath) -> str:
-    """A sentence that says what is wrong and what to write. It repeats no value that may be a secret."""
-    kind, last = detail["type"], key_path[-1] if key_path else ""
-    match kind:
-        case "missing":
-            return _missing(key_path)
-        case "setting":
-            return detail["msg"]
-        case "model_type" | "dict_type":
-            return f"it is no table. Write {'.'.join(key_path)} as one, such as [{_table_name(key_path)}]"
-        case "tuple_type":
-            return 'it is no list. Write it in brackets, such as ["…", "…"]'
-        case "extra_forbidden":
-            return _unknown(key_path)
-        case "value_error":
-            return str(detail.get("ctx", {}).get("error", detail["msg"]))
-        case "too_short" if last in {"sites", ""}:
-            return "no site is configured. Add a [sites.<name>] table or the WIDGET_PROXY_… variables"
-        case "too_short" if last == "secret_key" and detail["loc"][-1] == last:
-            return _missing(key_path)
-        case "too_short" | "string_too_short" if last == "embed_key":
-            return (
-                "the embed key is empty; upstream would take it for another channel. Set it from the channel's page"
-            )
-        case "too_short" | "string_too_short" if last in {"secret_key", "visitor_secret"}:
-            return "it is shorter than 32 characters. Make one with `widget-proxy new-secret`"
-        case "too_short" | "string_too_short" if last == "metrics_token":
-            return "it is shorter than 16 characters. Make one with `widget-proxy new-secret`"
-        case "too_short" | "string_too_short" if last in _SECRETS:
-            return "it is empty. Set it, or remove it"
-        case "too_short" if last == "allowed_origins":
-            return "no origin is allowed. Name the pages' origins, such as https://shop.example.com"
-        case "string_pattern_mismatch" if last == "accent":
-            return f"{detail['input']!r} is no colour. Write it as #rrggbb, such as #2457d6"
-        case "bool_parsing" | "bool_type" if isinstance(detail["input"], str | int | float):
-            return f"it is neither true nor false (it is {_shown(detail['input'])})"
-        case "uuid_parsing" | "uuid_type":
-            return "it is not a UUID. Copy the chatbot's id from its Embedded Widget channel"
-        case _:
-            # Of what was written only a single value, never a table: a misplaced one may have a secret in it.
-            plain = isinstance(detail["input"], str | int | float) and last.removesuffix("_file") not in _SECRETS
-            shown = f" (it is {_shown(detail['input'])})" if plain else ""
-            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}{shown}"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:50]} …{text[-1]}"
-
-
-def _unknown(key_path: _KeyPath) -> str:
-    *section, last = key_path
-    if section[:1] == ["sites"] and section[-1:] == ["look"] and last in TAG_ONLY:
-        return f"it cannot be a site's default. Write it into the page's tag, as data-{last.replace('_', '-')}"
-    near = difflib.get_close_matches(last, _known_keys(tuple(section)), 1)
-    if not near and len(section) > 1 and section[0] == "sites":
-        near = [".".join((*one, last)) for one in _tables_of_a_site(section[1]) if last in _known_keys(one)]
-    return "there is no such setting. " + (
-        f"Did you mean {near[0]}?" if near else "Remove it, or see docs/configuration.md"
-    )
-
-
-def _tables_of_a_site(slug: str) -> list[_KeyPath]:
-    return [("sites", slug), *(("sites", slug, table) for table in ("look", "texts", "limits"))]
-
-
-def _table_name(key_path: _KeyPath) -> str:
-    return "sites.my-shop" if key_path == ("sites",) else ".".join(key_path)
-
-
-def _missing(key_path: _KeyPath) -> str:
-    if key_path == ("secret_key",):
-        return "it is not set. Run `widget-proxy new-secret` and set WIDGET_PROXY_SECRET_KEY to what it prints"
-    if key_path == ("sites",):
-        return (
-            "no site is configured. Add a [sites.<name>] table to widget-proxy.toml, or set WIDGET_PROXY_CHATBOT_ID, "
-            "WIDGET_PROXY_EMBED_KEY and WIDGET_PROXY_ALLOWED_ORIGINS"
-        )
-    for variable, known in SHORT_VARIABLES.items():
-        if known == key_path:
-            return f"it is not set. Set {variable}, or {'.'.join(key_path)} in widget-proxy.toml"
-    return f"it is not set. Set {'.'.join(key_path)} in widget-proxy.toml"
-
-
-def _known_keys(section: _KeyPath) -> list[str]:
-    if not section:
-        return [*Settings.model_fields, "secret_key_file"]
-    if section == ("server",):
-        return [*ServerSettings.model_fields, "metrics_token_file"]
-    if section[0] == "sites" and len(section) == 2:
-        return [*(set(Site.model_fields) - {"slug"}), *(f"{secret}_file" for secret in _SITE_SECRETS)]
-    model = _SECTIONS.get(section[-1])
-    return list(model.model_fields) if model else []
-
-
-_TABLE = re.compile(r"\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?")
-_KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
-
-
-def line_of_key(text: str, key_path: _KeyPath) -> int | None:
-    """The line (from 1) on which `key_path` is set in this TOML text, else that of the nearest table around it;
-    None where the text names none of them. The standard library's parser tells no positions."""
-    table: _KeyPath = ()
-    best: tuple[int, int] | None = None  # how much of the path matched, and where
-    for number, line in enumerate(text.splitlines(), 1):
-        if matched := _TABLE.fullmatch(line):
-            table = _parts(matched[1])
-            here = table
-        elif matched := _KEY.match(line):
-            here = (*table, *_parts(matched[1]))
-        else:
-            continue
-        if key_path[: len(here)] == here and (best is None or len(here) > best[0]):
-            best = (len(here), number)
-    return best[1] if best else None
-
-
-def _parts(dotted: str) -> _KeyPath:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
