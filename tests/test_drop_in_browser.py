@@ -117,6 +117,7 @@ def journey(visitor: Official) -> None:
         {"name": "plan.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-" + b"x" * 100_000},
     ]
     visitor.part("#ocs-file-input").set_input_files(files)
+    expect(visitor.part(".selected-file-item")).to_have_count(2)  # only then does a message take them along
     upstream.order("answers", text="I have read both.", delay=0.2)
     visitor.write("Here is my list")
     visitor.expect_reply("I have read both.")
@@ -169,6 +170,7 @@ def journey(visitor: Official) -> None:
 
     visitor.part("[aria-label='Start new chat']").click()
     visitor.part(".confirmation-button-confirm").click()
+    expect(visitor.part(".message-row")).to_have_count(0)
     visitor.write("Once more")
     visitor.part(".message-bubble-assistant").first.wait_for()
     if upstream.ask("sessions")[-1]["token"] is None:
@@ -213,7 +215,7 @@ def test_the_official_widget_shows_the_same_through_the_proxy_and_its_key_stays_
     ]
     received = b"".join(through.seen)
     found = {name: [form for form in forms if form in received] for name, forms in secrets_of(stage).items()}
-    assert len(found) == 2 + 2 * 3, "the keys, and id and token of each session"
+    assert len(found) == 3 + 2 * 3, "the keys, and id and token of each session"
     assert {name: forms for name, forms in found.items() if forms} == {}
     assert received.count(b'"status":"complete"') >= 4, "bodies were searched"
     # The same search finds what the browser of the other visitor had to be told.
