@@ -96,7 +96,7 @@ class Fuzzer:
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(case=cases, caller=st.sampled_from(CALLERS), chance=st.randoms(use_true_random=False))
+        @given(case=cases, caller=st.sampled_from(CALLERS), chance=st.integers(0, 2**32).map(random.Random))
         def each(case: Case, caller: str, chance: random.Random) -> None:
             self._ask(case, self._headers(caller, chance), chance)
 

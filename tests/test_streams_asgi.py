@@ -1,21 +1,25 @@
 """Open streams from the inside: caps, heartbeats, slow readers and the drain, on a clock that jumps."""
 
+import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sse_starlette.sse import AppStatus
 
 from tests.virtual_time import ANYIO_OPTIONS, elapsed
 from tests.world import World, world
-from widget_proxy.broker import KEPT_EVENTS
+from widget_proxy.broker import KEPT_EVENTS, Entry
 from widget_proxy.handles import ChatSession
-from widget_proxy.messages import Event, ready_event
+from widget_proxy.messages import Event, notice_event, progress_event, ready_event, session_event
 from widget_proxy.problems import Problem
-from widget_proxy.stream import EventStream, Streams, is_ready
+from widget_proxy.stream import EventStream, Streams, _wire, is_ready
 from widget_proxy.stream_writers import SLOW_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -266,3 +270,14 @@ async def test_a_fault_in_one_stream_ends_that_one_and_no_other(caplog: pytest.L
         (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
         assert "writing to a stream failed" in record.message
         assert session.key in record.message
+
+
+@given(st.text(), st.text())
+def test_whatever_upstream_says_is_one_event_on_the_wire(content: str, detail: str) -> None:
+    for event in (progress_event("task", content), notice_event("restored", detail), session_event("ended")):
+        wire = _wire(Entry("e-1", event)).decode()
+        lines = re.split(r"\r\n|\r|\n", wire)
+        assert [line.partition(":")[0] for line in lines] == ["event", "data", "", ""]
+        assert lines[0] == f"event: {event.name}"
+        assert json.loads(lines[1].removeprefix("data: ")) == event.data
+        assert "\0" not in wire
