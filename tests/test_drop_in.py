@@ -13,8 +13,10 @@ import pytest
 from tests.browser import spellings
 from tests.official_client import KNOWS_NONE, OfficialClient, direct, proxied
 from tests.servers import EMBED_KEY, SECRET_KEY, SHOP_ORIGIN, VISITOR_SECRET, FakeUpstream, Proxy, running
+from tests.test_downloads import KEYED, attach
 from widget_proxy.drop_in import NEW
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
+from widget_proxy.fake_upstream.file_content import content
 from widget_proxy.handles import Handles
 
 OTHER_ORIGIN = "http://127.0.0.1:8083"
@@ -470,6 +472,18 @@ def test_all_files_of_a_form_go_with_the_message_and_are_shown_with_it(
     told = message_polled_until(widget, lambda answer: len(answer.json()["messages"]) == 2).json()["messages"][0]
     assert [one["name"] for one in told["attachments"]] == ["a.txt", "b.pdf", "c.png"]
     assert all(one.get("content_url", "").find("upstream.invalid") == -1 for one in told["attachments"])
+
+
+def test_a_file_of_a_message_is_had_through_the_proxy(upstream: FakeUpstream, tmp_path: Path) -> None:
+    with Proxy(upstream.url, tmp_path / "log", **(DROP_IN | KEYED)) as own:
+        widget = proxied(own, upstream)
+        widget.start()
+        attach(upstream)
+        told = message_polled_until(widget, lambda answer: bool(answer.json()["messages"]))
+        (file,) = told.json()["messages"][-1]["attachments"]
+        assert file["content_url"].startswith(f"{own.url}/v1/files/")
+        with own.client(None) as client:
+            assert client.get(file["content_url"]).content == content(0, 1000)
 
 
 def test_a_file_of_another_session_cannot_be_attached(proxy: Proxy, upstream: FakeUpstream) -> None:

@@ -9,33 +9,14 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser import Stage
+from tests.test_render import TAGS as WITHOUT_IMAGES
 from tests.xss_payloads import generated, known
 from widget_proxy.render import render
 
 GENERATED = 1500
 
-TAGS = {
-    *(
-        "p",
-        "br",
-        "hr",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "strong",
-        "em",
-        "s",
-        "code",
-        "pre",
-        "blockquote",
-        "a",
-        "img",
-    ),
-    *("ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td"),
-}
+TAGS = WITHOUT_IMAGES | {"img"}
+
 
 # Each way of showing puts all of it into one page, and then pokes at what is there as a visitor might.
 SHOW = """async ([texts, way, module]) => {
