@@ -1,4 +1,4 @@
-// The chat's loader. What and why, of all its files: docs/widget.md, "Inside".
+// The loader; what and why: docs/widget.md, "Inside".
 (() => {
   const tags = 'script[src*="/widget"][data-site]';
   const script = Object(document.currentScript ?? document.querySelector(tags) ?? document.querySelector('[src*="/widget.js"]'));
@@ -67,7 +67,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
   class ChatWidget extends HTMLElement {
     static observedAttributes = [...names, "visible"];
-    #panel; #dragged; #opener;
+    #panel; #loading; #dragged; #opener;
     #failures = "";
     #root = this.attachShadow({ mode: "open" });
     #launcher = make("button", {
@@ -161,9 +161,10 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
     }
 
     #load() {
-      // A failure may be kept under its address.
-      return import(`${base}panel.js${this.#failures}`).catch((error) => {
+      // Of two imports the second may be first.
+      return this.#loading ??= import(`${base}panel.js${this.#failures}`).catch((error) => {
         this.#failures += "?";
+        this.#loading = null;
         throw error;
       });
     }

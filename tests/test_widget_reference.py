@@ -540,6 +540,19 @@ def test_methods_do_what_the_table_says(site: Site, stage: Stage) -> None:
     expect(site.page.locator(".panel")).to_be_hidden()
 
 
+def test_what_a_page_asks_of_the_widget_while_it_loads_happens_in_that_order(site: Site) -> None:
+    # Of two imports of one module the second is often done first.
+    script = """for (const early of [0, 1, 2, 3]) setTimeout(() => {
+            const widget = document.querySelector("chat-widget");
+            if (!early) widget.newChat();
+            else widget.send(`${early}`);
+        }, 3 * early)"""
+    for _ in range(6):
+        site.go()
+        site.page.evaluate(f"() => {{ {script} }}")
+        expect(site.page.locator(".mine")).to_have_text(["1", "2", "3"])
+
+
 def test_an_element_of_the_page_asks(site: Site, stage: Stage) -> None:
     body = (
         """<a href="/nowhere" data-chat-ask="Does it fit?" data-chat-context='{"variant": "sand"}'><b>Ask</b></a>"""
