@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal, Self, cast
 
+import anyio
 from starlette.requests import Request
 from throttled.asyncio import MemoryStore, RedisStore, Throttled, rate_limiter
 from throttled.exceptions import StoreUnavailableError
@@ -145,8 +146,10 @@ class Rates:
     async def _count(self, policy: str, name: str) -> tuple[bool, float]:
         if self._shared and self._clock() >= self._away_until:
             try:
-                async with asyncio.timeout(self._redis_seconds):
-                    result = await self._shared[policy].limit(name)
+                # Given up after a while, and not with the visitor: that may lose the connection to its pool.
+                with anyio.CancelScope(shield=True):
+                    async with asyncio.timeout(self._redis_seconds):
+                        result = await self._shared[policy].limit(name)
             except (StoreUnavailableError, OSError, TimeoutError) as error:
                 if self._clock() >= self._away_until:
                     logger.warning(

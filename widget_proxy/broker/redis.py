@@ -1,8 +1,7 @@
 """The broker of several workers. Everything durable is in Redis; `memory` says what each method means.
 
-A session's log is a Redis stream, so that an entry's id is the cursor. A message on the session's channel is only a
-doorbell: whoever hears it reads the stream on from where it stood, so that a missed ring costs nothing. Each session
-somebody here listens to has one copy in this process, however many streams read it.
+A session's log is a Redis stream, so that an entry's id is the cursor. Whoever listens reads it from this process's
+copy (`log_copies`), which the session's channel rings for.
 
 Keys, after the prefix: `log:S` stream · `seen:S` identities · `about:S` epoch, who polled and when, last activity ·
 `send:S:K` idempotency keys · `answers:due|owner|handle` answers in the making · `budget:H` the bucket of a host
@@ -13,17 +12,14 @@ Transcripts are in there as they are; upstream's session ids and tokens are only
 import hashlib
 import json
 import logging
-import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Self, cast
 
 import anyio
 from anyio.abc import TaskGroup
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -43,38 +39,23 @@ from widget_proxy.broker import (
     redis_scripts,
 )
 from widget_proxy.broker.bearers import RedisBearers, SharedBearers
-from widget_proxy.broker.log import Log, LogSubscription
+from widget_proxy.broker.log import LogSubscription
+from widget_proxy.broker.log_copies import LogCopies
+from widget_proxy.broker.redis_entries import entry_of, written
 from widget_proxy.broker.thumbs import RedisThumbs, SharedThumbs
 from widget_proxy.messages import Event
-from widget_proxy.pacing import Budget, backoff
+from widget_proxy.pacing import Budget
 
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
 """Time for Redis to answer. It stands beside us; a visitor waits no longer for it to come back."""
 
-RING_SECONDS = 10.0
-"""How often a process rings at its own door. It hears nothing else where nobody says anything."""
-
 CONNECTIONS = 32
 
 UNATTENDED_AT_ONCE = 200
 
 _FAILURES = (RedisError, OSError, TimeoutError)
-
-
-class _Copy:
-    """What this process has read of a session's log."""
-
-    __slots__ = ("epoch", "last", "loaded", "log", "number", "users")
-
-    def __init__(self, kept: int) -> None:
-        self.log = Log(kept=kept)
-        self.epoch: str | None = None
-        self.last = "-"
-        self.number = 0
-        self.loaded = anyio.Event()
-        self.users = 0
 
 
 class RedisBroker:
@@ -97,10 +78,8 @@ class RedisBroker:
         self._worker = secrets.token_hex(8)
         self.bearers: SharedBearers = RedisBearers(self._redis, self._key, self._reach)
         self.thumbs: SharedThumbs = RedisThumbs(self._redis, self._key, self._reach)
-        self._copies: dict[str, _Copy] = {}
-        self._pubsub: PubSub | None = None
+        self._copies = LogCopies(self._redis, self._key, kept_events, ANSWER_SECONDS)
         self._group: TaskGroup | None = None
-        self._closing = False
         self._refused = False
         scripts = {name: text for name, text in vars(redis_scripts).items() if name.isupper() and name[0] != "_"}
         self._scripts = {name: self._redis.register_script(text) for name, text in scripts.items()}
@@ -108,7 +87,7 @@ class RedisBroker:
     async def __aenter__(self) -> Self:
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
-        self._group.start_soon(self._listen)
+        self._group.start_soon(self._copies.run)
         self._group.start_soon(self._look_at_eviction)
         return self
 
@@ -133,7 +112,7 @@ class RedisBroker:
             return
         described: list[str | int] = []
         for event in events:
-            described += [event.identity or "", _written(event), int(event.is_activity)]
+            described += [event.identity or "", written(event), int(event.is_activity)]
         await self._script(
             "PUBLISH",
             [self._key("log", session), self._key("seen", session), self._key("about", session)],
@@ -151,38 +130,13 @@ class RedisBroker:
         return await self._reach(self._redis.zscore(self._key("seen", session), identity)) is not None
 
     async def entries(self, session: str) -> Sequence[Entry]:
-        return [_entry(*one) for one in await self._reach(self._redis.xrange(self._key("log", session)))]
+        return [entry_of(*one) for one in await self._reach(self._redis.xrange(self._key("log", session)))]
 
-    @asynccontextmanager
-    async def subscribe(self, session: str, after: str | None) -> AsyncIterator[LogSubscription]:
-        copy = self._copies.get(session)
-        if copy is None:
-            copy = self._copies[session] = _Copy(self._kept_events)
-        copy.users += 1
-        try:
-            if not copy.loaded.is_set():
-                await self._hear(session)
-                with anyio.move_on_after(ANSWER_SECONDS):
-                    await copy.loaded.wait()
-                if not copy.loaded.is_set():
-                    raise BrokerUnavailable("Redis did not tell the log in time")
-            log = copy.log
-            subscription = log.subscribe(_index_after(log, after))
-            try:
-                yield subscription
-            finally:
-                log.unsubscribe(subscription)
-        finally:
-            copy.users -= 1
-            if not copy.users and self._copies.get(session) is copy:
-                del self._copies[session]
-                with anyio.move_on_after(ANSWER_SECONDS, shield=True):
-                    await self._hear_no_more(session)
+    def subscribe(self, session: str, after: str | None) -> AbstractAsyncContextManager[LogSubscription]:
+        return self._copies.subscribe(session, after)
 
     def close_subscribers(self) -> None:
-        self._closing = True
-        for copy in self._copies.values():
-            copy.log.close()
+        self._copies.close()
 
     # Who polls the message list
 
@@ -247,110 +201,6 @@ class RedisBroker:
     async def pause(self, upstream: str, budget: Budget, seconds: float) -> None:
         await self._script("PAUSE", [self._key("budget", upstream)], [seconds, int(budget.seconds) + 600])
 
-    # Doorbells
-
-    async def _listen(self) -> None:
-        """Keeps the connection on which doorbells come, and reads on where one rang."""
-        failures = 0
-        while True:
-            try:
-                async with self._redis.pubsub() as pubsub:
-                    # Whoever came while there was no connection is in `_copies`; the acknowledgement loads the copy.
-                    asked = ["", *self._copies]
-                    await pubsub.subscribe(*(self._key("bell", one) for one in asked))
-                    self._pubsub = pubsub
-                    for late in [one for one in self._copies if one not in asked]:
-                        await pubsub.subscribe(self._key("bell", late))
-                    if failures:
-                        logger.warning("Redis can be reached again")
-                    failures = 0
-                    await self._attend_doors(pubsub)
-            except _FAILURES as error:
-                failures += 1
-                if failures == 1:
-                    logger.error(  # noqa: TRY400 # a refused connection needs no traceback
-                        "Redis cannot be reached (%s). Open streams stay open and go on when it is back; "
-                        "check WIDGET_PROXY_REDIS_URL and the Redis server",
-                        type(error).__name__,
-                    )
-                # Idle connections to a server that went are found dead one by one, each by a failed request.
-                with suppress(*_FAILURES):
-                    await self._redis.connection_pool.disconnect(inuse_connections=False)
-            finally:
-                self._pubsub = None
-            await anyio.sleep(backoff(failures, random.random(), base=0.2, longest=2.0))  # noqa: S311 # jitter
-
-    async def _attend_doors(self, pubsub: PubSub) -> None:
-        """Until the connection fails. Silence may be a dead one, which nobody tells: this process rings at its own
-        door now and then, and has to hear it."""
-        heard = rang = anyio.current_time()
-        while True:
-            if await self._answer_doors(pubsub):
-                heard = anyio.current_time()
-            elif anyio.current_time() - heard > 3 * RING_SECONDS:
-                raise TimeoutError
-            if anyio.current_time() - rang > RING_SECONDS:
-                rang = anyio.current_time()
-                await self._redis.publish(self._key("bell", ""), "")
-
-    async def _answer_doors(self, pubsub: PubSub) -> bool:
-        """Take all rings there are, then read each session's log on, in one round trip. Whether there were any."""
-        rung: set[str] = set()
-        message = await pubsub.get_message(timeout=RING_SECONDS / 2)
-        while message is not None:
-            # An acknowledged subscription counts as a ring: it may be a new connection that missed some.
-            if message["type"] in {"message", "subscribe"}:
-                rung.add(message["channel"].removeprefix(self._key("bell", "")))
-            message = await pubsub.get_message(timeout=0) if len(rung) < 500 else None
-        copies = [(session, copy) for session in rung if (copy := self._copies.get(session)) is not None]
-        if not copies:
-            return bool(rung)
-        pipeline = self._redis.pipeline(transaction=True)
-        for session, copy in copies:
-            pipeline.hget(self._key("about", session), "epoch")
-            pipeline.xrange(self._key("log", session), "-" if copy.last == "-" else f"({copy.last}")
-        told = await pipeline.execute()
-        for (session, copy), epoch, rows in zip(copies, told[::2], told[1::2], strict=True):
-            # Entries are numbered from 1 in each epoch: a gap means that some were trimmed before they were read.
-            missed = copy.loaded.is_set() and rows and int(rows[0][1]["n"]) != copy.number + 1
-            if missed or (copy.epoch is not None and epoch != copy.epoch):
-                await self._begin_anew(session, copy)
-            else:
-                self._read_on(copy, epoch, rows)
-        return True
-
-    def _read_on(self, copy: _Copy, epoch: str | None, rows: list[tuple[str, dict[str, str]]]) -> None:
-        copy.epoch = epoch
-        if rows:
-            copy.last, copy.number = rows[-1][0], int(rows[-1][1]["n"])
-            copy.log.append(_entry(*one) for one in rows)
-        copy.log.closed = copy.log.closed or self._closing
-        copy.loaded.set()
-
-    async def _begin_anew(self, session: str, copy: _Copy) -> None:
-        """Redis has another log, or more of it than was read here: whoever reads this copy starts over."""
-        copy.log.close()
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.hget(self._key("about", session), "epoch")
-        pipeline.xrange(self._key("log", session))
-        epoch, rows = await pipeline.execute()
-        copy.log, copy.last = Log(kept=self._kept_events), "-"
-        self._read_on(copy, epoch, rows)
-
-    async def _hear(self, session: str) -> None:
-        # Without a connection the listener will subscribe, and the copy is loaded then.
-        if self._pubsub is not None:
-            await self._reach(self._pubsub.subscribe(self._key("bell", session)))
-
-    async def _hear_no_more(self, session: str) -> None:
-        try:
-            if self._pubsub is not None:
-                await self._reach(self._pubsub.unsubscribe(self._key("bell", session)))
-            if session in self._copies:  # somebody came meanwhile
-                await self._hear(session)
-        except BrokerUnavailable:
-            pass  # there is no connection any more, and so no subscription
-
     async def _look_at_eviction(self) -> None:
         """Once: what Redis evicts for room is lost in the middle of its use."""
         try:
@@ -381,7 +231,9 @@ class RedisBroker:
 
     async def _reach(self, answer: Awaitable[Any]) -> Any:
         try:
-            told = await answer
+            # Not given up with the visitor who caused it: that costs the connection, and may lose it to the pool.
+            with anyio.CancelScope(shield=True):
+                told = await answer
         except _FAILURES as error:
             if not self._refused:
                 self._refused = True
@@ -391,28 +243,6 @@ class RedisBroker:
             self._refused = False
             logger.warning("Redis does what it is asked again")
         return told
-
-
-def _entry(cursor: str, fields: dict[str, str]) -> Entry:
-    name, data, identity, at, *more = json.loads(fields["e"])
-    moment = None if at is None else datetime.fromtimestamp(at, UTC)
-    return Entry(cursor, Event(name, data, identity, moment, *more))
-
-
-def _written(event: Event) -> str:
-    at = None if event.at is None else event.at.timestamp()
-    # Few events have a `reply`, and none that was written before there were any.
-    parts = [event.name, event.data, event.identity, at, *([event.reply] if event.reply else [])]
-    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-
-
-def _index_after(log: Log, cursor: str | None) -> int:
-    """Index of the first entry after `cursor`; 0 where the log does not have it."""
-    if cursor:
-        for index in range(len(log.entries) - 1, -1, -1):
-            if log.entries[index].cursor == cursor:
-                return index + 1
-    return 0
 
 
 __all__ = ["RedisBroker"]
