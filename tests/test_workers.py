@@ -53,6 +53,14 @@ def send(proxy: Proxy, handle: str, message: str, key: str | None = None) -> htt
         return client.post("/v1/session/messages", json={"message": message}, headers=headers)
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process ended; nobody may have asked yet how."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -225,3 +233,16 @@ def test_a_drain_of_two_workers_is_quick_and_tells_every_reader(supervised: Prox
     assert supervised.stop(signal.SIGTERM) == 0
     assert time.monotonic() - began < 10
     assert "Traceback" not in supervised.output()
+
+
+def test_workers_drain_and_end_with_a_supervisor_that_is_killed(supervised: Proxy) -> None:
+    wait_for(lambda: supervised.output().count("Application startup complete") == 2)
+    orphans = supervised.children()
+    handle = supervised.start_session()
+    with supervised.client(handle=handle) as client, stream(client) as read:
+        read.until("ready")
+        supervised.signal(signal.SIGKILL)
+        assert list(read.events()) == []
+        assert read.retry is not None
+    wait_for(lambda: all(is_gone(pid) for pid in orphans))
+    assert supervised.output().count("the supervisor of this worker is gone") == 2

@@ -28,7 +28,7 @@ from widget_proxy.client_address import ClientAddress
 from widget_proxy.config import CurrentSettings, Loaded, Settings, Site
 from widget_proxy.conversation import Conversation
 from widget_proxy.downloads import Downloads, file_url
-from widget_proxy.drain import Drain
+from widget_proxy.drain import Drain, exit_with_supervisor
 from widget_proxy.drop_in import DropIn, doors
 from widget_proxy.files import Files
 from widget_proxy.handles import ChatSession, Handles
@@ -142,6 +142,7 @@ def create_app(
                 async with anyio.create_task_group() as group:
                     group.start_soon(streams.run)
                     group.start_soon(drain.run)
+                    group.start_soon(exit_with_supervisor)
                     group.start_soon(attention.run)
                     if read is not None:
                         group.start_soon(reload_on_signal, current)

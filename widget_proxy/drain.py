@@ -4,11 +4,16 @@ uvicorn cancels what runs longer than it allows; whoever asked would read of an 
 a traceback for each.
 """
 
+import logging
+import multiprocessing
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
 from sse_starlette.sse import AppStatus
+
+logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.1
 """How often it is looked whether the server is to exit."""
@@ -18,6 +23,17 @@ async def until_exit() -> None:
     """Wait until the server is to exit. sse-starlette listens for the signal."""
     while not AppStatus.should_exit:  # noqa: ASYNC110 # a signal handler sets it, which knows no event
         await anyio.sleep(LOOK_SECONDS)
+
+
+async def exit_with_supervisor() -> None:
+    """For ever, in a worker: whose supervisor dies without a word, it exits as if it had been told to. It would serve
+    on with the old configuration, on the port of the one started anew, and nobody would know."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+    await anyio.wait_readable(supervisor.sentinel)  # the other end is closed when it dies
+    logger.critical("the supervisor of this worker is gone; the worker drains and ends")
+    signal.raise_signal(signal.SIGTERM)
 
 
 class Drain:
