@@ -5,8 +5,8 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.servers import EMBED_KEY, HOST, SECRET_KEY, SHOP_ORIGIN, FakeUpstream, Server, free_port
-from widget_proxy.config import PacingSettings, RatesSettings
+from tests.servers import EMBED_KEY, HOST, NO_RATES, SECRET_KEY, SHOP_ORIGIN, FakeUpstream, Server, free_port
+from widget_proxy.config import PacingSettings
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 
 __all__ = ["EMBED_KEY", "HOST", "SHOP_ORIGIN", "Cost", "FakeUpstream", "Measured", "Memory", "free_port"]
@@ -31,21 +31,9 @@ class Measured(Server):
         if program is not None:
             self._command = [program, *arguments]
 
-    @property
-    def pid(self) -> int:
-        """Of the process that was started."""
-        if self._process is None:
-            raise RuntimeError("it is not running")
-        return self._process.pid
-
     def pids(self) -> list[int]:
         """Of it and its children."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii").split()
-        return [self.pid, *map(int, children)]
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        os.kill(self.pid, number)
+        return [self.pid, *self.children()]
 
     def cpu(self) -> float:
         """Seconds of CPU, user and system, that it has used so far."""
@@ -95,26 +83,18 @@ def proxy(
     """The proxy with one site, `shop`. `settings` are variables without their `WIDGET_PROXY_`; `command` is the
     module to run and what comes before `serve`."""
     port = free_port()
-    told = (
-        {
-            "SECRET_KEY": SECRET_KEY,
-            "UPSTREAM_URL": upstream_url,
-            "SITES__SHOP__CHATBOT_ID": DEMO_CHATBOT_ID,
-            "SITES__SHOP__EMBED_KEY": EMBED_KEY,
-            "SITES__SHOP__ALLOWED_ORIGINS": SHOP_ORIGIN,
-        }
-        | _one_address()
-        | dict(settings)
-    )
-    variables = {f"WIDGET_PROXY_{name}": value for name, value in told.items()} | dict(environment or {})
+    told = {
+        "SECRET_KEY": SECRET_KEY,
+        "UPSTREAM_URL": upstream_url,
+        "SITES__SHOP__CHATBOT_ID": DEMO_CHATBOT_ID,
+        "SITES__SHOP__EMBED_KEY": EMBED_KEY,
+        "SITES__SHOP__ALLOWED_ORIGINS": SHOP_ORIGIN,
+        # All visitors of a measurement come from one address, which is no flood here.
+        "SERVER__STREAMS_PER_ADDRESS": "1000000",
+    } | dict(settings)
+    variables = NO_RATES | {f"WIDGET_PROXY_{name}": value for name, value in told.items()} | dict(environment or {})
     arguments = [*command, "serve", "--host", HOST, "--port", str(port), "--log-level", "warning"]
     return Measured(arguments, port, log, variables)
-
-
-def _one_address() -> dict[str, str]:
-    """All visitors of a measurement come from one address, which is no flood here."""
-    unbound = {f"RATES__{name.upper()}": "1000000/1s" for name in RatesSettings.model_fields}
-    return unbound | {"SERVER__STREAMS_PER_ADDRESS": "1000000"}
 
 
 def unbound_budget() -> dict[str, str]:
