@@ -85,10 +85,12 @@ FAULTS = [
     # We misbehave
     "`kill -9` of the only worker",
     "`kill -9` of one of two workers",
+    "`kill -9` of the supervisor of several workers",
     "SIGTERM with 1,000 streams",
     "SIGTERM while upstream owes the answer to a message or a start",
     "A restart storm: everybody reconnects",
     "Redis stopped and back",
+    "Connections to Redis break under load, again and again",
     "Redis flushed",
     "The clock jumps",
     "The disk for the log is full",
