@@ -21,6 +21,7 @@ from widget_proxy.fake_upstream.state import Plan
 from widget_proxy.handles import ChatSession, Handles
 from widget_proxy.hub import Hub
 from widget_proxy.hub.answers import LEASE_SECONDS, LOOKOUT_SECONDS
+from widget_proxy.hub.histories import ASKING_AT_ONCE
 from widget_proxy.hub.turns import Turns
 from widget_proxy.messages import Event, done_identity
 from widget_proxy.pacing import Budget
@@ -216,6 +217,29 @@ async def test_while_the_broker_is_away_answers_are_fetched_and_told_when_it_is_
                 await anyio.sleep(5)
                 entries = await broker.entries(session.key)
             assert [entry.event.data["status"] for entry in entries if entry.event.name == "done"] == ["complete"] * 2
+
+
+async def test_after_a_stall_sessions_leave_the_broker_room_for_visitors() -> None:
+    class Counting(MemoryBroker):
+        """Takes its time, and counts who asks at once."""
+
+        asking = most = 0
+
+        async def is_published(self, session: str, identity: str) -> bool:
+            self.asking += 1
+            self.most = max(self.most, self.asking)
+            await anyio.sleep(0.01)
+            self.asking -= 1
+            return await super().is_published(session, identity)
+
+    async with world() as w, AsyncExitStack() as stack:
+        broker = Counting(clock=elapsed)
+        hub = await stack.enter_async_context(w.worker(broker))
+        for _ in range(100):
+            await stack.enter_async_context(hub.watch(await w.start()))
+        await anyio.sleep(30)
+        assert len(w.asked("message_poll")) == 100
+        assert broker.most == ASKING_AT_ONCE
 
 
 async def test_what_a_poll_brought_while_the_broker_went_away_is_told_when_it_is_back() -> None:

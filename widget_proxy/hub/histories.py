@@ -30,6 +30,10 @@ APOLOGY_WINDOW = timedelta(seconds=30)
 BROKER_PAUSE = 2.0
 """Seconds until the broker is asked again where it could not be reached."""
 
+ASKING_AT_ONCE = 8
+"""Sessions for which the broker is asked whether it is their turn, at a time. After a stall all are due at once, and
+visitors' own requests have to find its connections free: it has 32."""
+
 
 class Histories:
     """A schedule of sessions. One task runs it; a session costs an entry while it waits for its turn."""
@@ -64,6 +68,7 @@ class Histories:
         self._refused = 0  # sessions the budget has no room for just now
         self._numbers = count()
         self._sooner = anyio.Event()
+        self._asking = anyio.Semaphore(ASKING_AT_ONCE)
 
     def follow(self, followed: Followed) -> None:
         """Somebody listens to the session now."""
@@ -107,13 +112,14 @@ class Histories:
     async def _poll_if_due(self, followed: Followed) -> float | None:
         """One visit; seconds until the next."""
         session, client = followed.session, self._reach.client(followed.session)
-        complete = await self._broker.is_published(session.key, ready_event().identity or "")
-        if not complete and not followed.between_pages:
-            # A new log, or one that Redis lost: whatever was told before has to be told again.
-            followed.history = History()
-        # Whoever listens has nothing to read before the first poll: that one does not stretch.
-        interval = self._shortest if not complete else self._interval(followed)
-        due = await self._broker.claim_message_poll(session.key, interval, ask_only=True)
+        async with self._asking:
+            complete = await self._broker.is_published(session.key, ready_event().identity or "")
+            if not complete and not followed.between_pages:
+                # A new log, or one that Redis lost: whatever was told before has to be told again.
+                followed.history = History()
+            # Whoever listens has nothing to read before the first poll: that one does not stretch.
+            interval = self._shortest if not complete else self._interval(followed)
+            due = await self._broker.claim_message_poll(session.key, interval, ask_only=True)
         followed.quiet = due.quiet
         if due.wait > 0:
             # Sooner, so that activity is noticed which another worker sees.
