@@ -58,6 +58,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     chat.on(document, "visibilitychange", () => frame.open && !document.hidden && count(0));
     draw();
     remember();
+    await new Promise((resolve) => setTimeout(resolve)); // a slow phone breathes
   }
 
   async function words() {
@@ -158,7 +159,6 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     nodes = new Map();
     root.append(frame);
     if (is("allow-attachments", "on")) files?.draw(form, frame);
-    toEnd();
     typed();
     count(missed);
   }
@@ -200,7 +200,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     launcher.ariaLabel = n ? t("launcher.unread", n) : launcher.textContent || t("branding.buttonText") || t("launcher.open");
     if (title.startsWith(MARK) !== n > 0) document.title = n ? MARK + title : title.slice(MARK.length);
     pill.hidden = !n || !frame.open;
-    pill.textContent = t("log.new", n);
+    pill.textContent = n && t("log.new", n);
   }
 
   // What is said
