@@ -413,6 +413,9 @@ def test_a_task_of_another_session_opens_nothing(proxy: Proxy, upstream: FakeUps
             client.get(MESSAGES, params={"limit": "zz"}),
             client.get(MESSAGES, params={"limit": "0"}),
             client.get(MESSAGES, params={"limit": "-1"}),
+            client.get(MESSAGES, params={"limit": "000000001999"}),
+            # More digits than Python makes a number of.
+            client.get(MESSAGES, params={"limit": "000000001" + "0" * 5000}),
             client.get(MESSAGES, params={"after": "../x"}),
             client.get(MESSAGES, params={"after": ["a", "b"]}),
         ):

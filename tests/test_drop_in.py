@@ -436,6 +436,16 @@ def test_upstreams_limits_of_a_participant_are_kept_before_it_crashes(widget: Of
     assert widget.start(**{name: "x" * 255}).status_code == 201
 
 
+@pytest.mark.parametrize("name", ["participant_remote_id", "participant_name"])
+@pytest.mark.parametrize("value", ["Marker\nname", "Marker\x00name", "Marker\u202ename"])
+def test_a_name_with_a_character_no_name_has_is_refused_and_in_no_log(
+    proxy: Proxy, widget: OfficialClient, name: str, value: str
+) -> None:
+    refused = widget.start(**{name: value})
+    assert (refused.status_code, set(refused.json())) == (400, {name})
+    assert "Marker" not in proxy.output()
+
+
 def test_where_a_server_signs_nobody_can_say_by_themselves_what_it_would(
     upstream: FakeUpstream, tmp_path: Path
 ) -> None:

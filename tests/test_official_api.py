@@ -198,7 +198,9 @@ def test_moments_before_the_first_are_the_beginning() -> None:
     assert parse_since(None) is parse_since("") is parse_since("0999-01-01T00:00:00Z") is None
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "501", "zz", "", "1e2", "٣", "1" * 5000])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "501", "zz", "", "1e2", "٣", "1" * 5000, "000000001999", "000000001" + "0" * 5000]
+)
 def test_what_is_no_limit_is_refused(text: str) -> None:
     with pytest.raises(Refused) as refused:
         parse_limit(text)

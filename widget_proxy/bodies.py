@@ -21,7 +21,8 @@ def _without_controls(text: str) -> str:
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # What a visitor sent is in no traceback.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 
 PlainText = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_without_controls)]

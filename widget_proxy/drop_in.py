@@ -29,7 +29,7 @@ from widget_proxy.handles import AwaitedTask, ChatSession, HandleExpired, Handle
 from widget_proxy.hub import Hub
 from widget_proxy.official_api import Refusal, Refused, field_error
 from widget_proxy.own_origin import shown_origin
-from widget_proxy.page_context import PageContextError, check_session_data, page_address, told_of_page
+from widget_proxy.page_context import PageContextError, check_session_data, has_controls, page_address, told_of_page
 from widget_proxy.problems import Problem, from_upstream, unavailable
 from widget_proxy.rates import Rates
 from widget_proxy.sending import DRAIN_SHARE, check_message, message_context, send_message
@@ -329,6 +329,8 @@ def _short_text(body: Mapping[str, Any], name: str) -> str | None:
         raise Refused(field_error(name, "This field may not be blank."))
     if len(value) > 255:
         raise Refused(field_error(name, "Ensure this field has no more than 255 characters."))
+    if has_controls(value):
+        raise Refused(field_error(name, "Control characters are not allowed."))
     return value
 
 
