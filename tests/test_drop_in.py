@@ -406,6 +406,7 @@ def test_page_context_and_context_reach_upstream_by_the_sites_rules(widget: Offi
     widget.start(page_context={"product": "Aurora"}, session_data={"page_url": f"{SHOP_ORIGIN}/lamps?token=x"})
     start = widget.upstream.requests("start")[-1]
     assert start["body"]["page_context"] == {"product": "Aurora"}
+    assert start["body"]["session_data"] == {"page_url": f"{SHOP_ORIGIN}/lamps"}
     assert start["headers"]["referer"] in {SHOP_ORIGIN, f"{SHOP_ORIGIN}/lamps"}
     widget.say(context={"price": 89})
     widget.say(context={})

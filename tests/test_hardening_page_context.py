@@ -120,13 +120,21 @@ def test_an_attack_is_refused_and_changes_nothing(
     assert upstream.requests() == []
 
 
-@pytest.mark.parametrize("key", ["page_context", "remote_context", "__proto__"])
+@pytest.mark.parametrize("key", ["page_context", "remote_context", "visitor_page", "__proto__"])
 def test_session_data_is_no_way_around(strict: Proxy, upstream: FakeUpstream, key: str) -> None:
     with strict.client() as client:
         response = client.post(SESSIONS, json={"session_data": {key: {"price": 1}}})
     assert response.status_code == 400
     assert response.json()["code"] == "reserved_key"
     assert upstream.requests() == []
+
+
+def test_what_is_only_signed_is_not_in_session_data_either(strict: Proxy, upstream: FakeUpstream) -> None:
+    data = {"price": 1, "Price ": 1, "offers": [{"price": 1, "sku": "A"}], "campaign": "spring"}
+    for more in ({}, {"visitor_token": token(page_context={"price": 89})}):
+        strict.start_session(session_data=data, **more)
+        told_at_start = upstream.requests("start")[-1]["body"]
+        assert told_at_start["session_data"] == {"offers": [{"sku": "A"}], "campaign": "spring"}
 
 
 def test_what_is_signed_has_to_follow_the_schema_too(strict: Proxy, upstream: FakeUpstream) -> None:
@@ -143,6 +151,7 @@ def test_no_secret_in_the_pages_address_goes_any_further(strict: Proxy, upstream
     handle = strict.start_session(page_context=context)
     strict.send(handle, "hi", page_context=context)
     strict.send(handle, "hi", visitor_token=token(page_context=context))
+    strict.start_session(session_data=context)
     assert "hush" not in json.dumps(upstream.requests())
     assert told(upstream) == {"page_url": "https://shop.localhost/reset?ref=mail"}
 

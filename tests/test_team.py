@@ -16,9 +16,9 @@ from widget_proxy.broker.redis import RedisBroker
 from widget_proxy.broker.thumbs import KEPT_THUMBS_SECONDS, MemoryThumbs, SharedThumbs
 from widget_proxy.fake_upstream import DEMO_EMBED_KEY
 from widget_proxy.fake_upstream.faults import Fault
-from widget_proxy.hub.team import PAGE_SECONDS, PAUSE_SECONDS, STATE_KEY
+from widget_proxy.hub.team import PAGE_SECONDS, PAUSE_SECONDS
 from widget_proxy.messages import Event
-from widget_proxy.page_context import RESERVED
+from widget_proxy.page_context import RESERVED, STATE_KEY
 from widget_proxy.upstream import CredentialsRefused, SessionEnded
 
 pytestmark = pytest.mark.anyio

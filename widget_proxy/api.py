@@ -25,7 +25,7 @@ from widget_proxy.hub.team import PAGE_SECONDS
 from widget_proxy.hub.turns import SEND_PATIENCE
 from widget_proxy.messages import format_moment
 from widget_proxy.own_origin import chat_origin
-from widget_proxy.page_context import PageContextError, check_session_data, page_address, told_of_page
+from widget_proxy.page_context import PageContextError, page_address, told_as_session_data, told_of_page
 from widget_proxy.problems import Problem, from_upstream, unavailable
 from widget_proxy.rates import Rates
 from widget_proxy.sending import DRAIN_SHARE, check_message, message_context, send_message, unknown_fate
@@ -107,7 +107,7 @@ class Api:
         signed = {} if visitor is None else visitor.page_context
         try:
             context = told_of_page(body.page_context, signed, site)
-            data = None if body.session_data is None else check_session_data(body.session_data, site.limits)
+            data = None if body.session_data is None else told_as_session_data(body.session_data, site)
         except PageContextError as error:
             raise Problem(error.code, str(error)) from None
         participant = told_of_visitor(visitor, body.participant, site)

@@ -29,7 +29,7 @@ from widget_proxy.handles import AwaitedTask, ChatSession, HandleExpired, Handle
 from widget_proxy.hub import Hub
 from widget_proxy.official_api import Refusal, Refused, field_error
 from widget_proxy.own_origin import shown_origin
-from widget_proxy.page_context import PageContextError, check_session_data, has_controls, page_address, told_of_page
+from widget_proxy.page_context import PageContextError, has_controls, page_address, told_as_session_data, told_of_page
 from widget_proxy.problems import Problem, from_upstream, unavailable
 from widget_proxy.rates import Rates
 from widget_proxy.sending import DRAIN_SHARE, check_message, message_context, send_message
@@ -120,7 +120,7 @@ class DropIn:
         )
         participant = told_of_visitor(None, claimed, site)
         context = _checked("page_context", body, lambda value: told_of_page(value, {}, site))
-        data = _checked("session_data", body, lambda value: check_session_data(value, site.limits))
+        data = _checked("session_data", body, lambda value: told_as_session_data(value, site))
         widget = WidgetVersion(request.headers.get("X-OCS-Widget-Version"))
         await self._rates.spend("starts", request, site.slug)
         with self._drain.within(DRAIN_SHARE):

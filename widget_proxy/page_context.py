@@ -18,6 +18,9 @@ from widget_proxy.config import Limits, Site
 RESERVED = ("page_context", "remote_context")
 """Upstream's own keys in session state. Only the page context may set them."""
 
+STATE_KEY = "visitor_page"
+"""Where sites that want it have the page in session state: none of upstream's own keys, and the page's as much."""
+
 ADDRESSES = ("page_url",)
 """Keys that hold the page's address."""
 
@@ -47,27 +50,27 @@ def check_page_context(value: object, limits: Limits, parameters: Collection[str
     `PageContextError`."""
     if not isinstance(value, dict):
         raise PageContextError("page_context_invalid", 'page_context must be a JSON object, such as {"price": 89}.')
-    context = _Cleaner(limits).members(value, "page_context", 1)
-    for key in ADDRESSES:
-        if context.get(key) is not None:
-            context[key] = _plain_address(context[key], f"page_context.{key}", parameters)
-    _check_size(context, "page_context", limits)
-    return context
+    return _checked(value, "page_context", limits, parameters)
 
 
-def check_session_data(value: object, limits: Limits) -> dict[str, Any]:
-    """Session data, cleaned like page context and without upstream's reserved keys. Raises `PageContextError`."""
+def check_session_data(value: object, limits: Limits, parameters: Collection[str] = ()) -> dict[str, Any]:
+    """Session data, cleaned like page context and without the page context's keys. Raises `PageContextError`."""
     if not isinstance(value, dict):
         raise PageContextError("page_context_invalid", "session_data must be a JSON object.")
-    for key in RESERVED:
+    for key in (*RESERVED, STATE_KEY):
         if key in value:
             raise PageContextError(
                 "reserved_key",
                 f"session_data may not hold {key}. Send page_context as a field of its own, beside session_data.",
             )
-    data = _Cleaner(limits).members(value, "session_data", 1)
-    _check_size(data, "session_data", limits)
-    return data
+    return _checked(value, "session_data", limits, parameters)
+
+
+def told_as_session_data(value: object, site: Site) -> dict[str, Any]:
+    """What upstream is told as session data. A bot reads it beside the page, and nobody signs it: no key of the
+    site's `signed_only` is in it. Raises `PageContextError`."""
+    data = check_session_data(value, site.limits, site.page_url_parameters)
+    return {**_without(data, {_as_read(key) for key in site.signed_only})}
 
 
 def told_of_page(
@@ -118,6 +121,15 @@ def page_address(context: Mapping[str, Any] | None, origin: str) -> str:
     if f"{parts.scheme}://{parts.netloc}" != origin or not path.isascii() or not path.isprintable() or " " in path:
         return origin
     return (origin + path)[:2000]
+
+
+def _checked(value: dict[str, Any], name: str, limits: Limits, parameters: Collection[str]) -> dict[str, Any]:
+    cleaned = _Cleaner(limits).members(value, name, 1)
+    for key in ADDRESSES:
+        if cleaned.get(key) is not None:
+            cleaned[key] = _plain_address(cleaned[key], f"{name}.{key}", parameters)
+    _check_size(cleaned, name, limits)
+    return cleaned
 
 
 class _Cleaner:

@@ -14,6 +14,7 @@ from widget_proxy.config import Site
 from widget_proxy.handles import ChatSession
 from widget_proxy.hub.admitted import Admitted
 from widget_proxy.hub.reach import Reach
+from widget_proxy.page_context import STATE_KEY
 from widget_proxy.upstream import (
     ApiKey,
     CredentialsRefused,
@@ -26,9 +27,6 @@ from widget_proxy.upstream import (
 )
 
 logger = logging.getLogger(__name__)
-
-STATE_KEY = "visitor_page"
-"""Where the page is in session state: none of upstream's own keys (`page_context.RESERVED`)."""
 
 PAGE_SECONDS = 3.0
 """How long a message waits for its page to be told as state, the turn for it included. Then it goes without."""
