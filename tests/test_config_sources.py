@@ -109,6 +109,58 @@ def test_secrets_come_from_files_too(tmp_path: Path) -> None:
     assert settings.secret_key[0].get_secret_value() == SECRET
 
 
+REDIS = "rediss://:marker-password@redis.example:6380/1"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"WIDGET_PROXY_REDIS_URL_FILE": "{directory}/redis.url"},
+        {"WIDGET_PROXY_REDIS__URL_FILE": "{directory}/redis.url"},
+        {"CREDENTIALS_DIRECTORY": "{directory}"},
+    ],
+    ids=["short", "long", "systemd"],
+)
+def test_the_address_of_redis_comes_from_a_file_too(tmp_path: Path, environ: dict[str, str]) -> None:
+    write(tmp_path / "redis.url", f"{REDIS}\n")
+    named = {name: value.format(directory=tmp_path) for name, value in environ.items()}
+    assert revealed(load_settings(ENVIRONMENT | named).redis.url) == REDIS
+
+
+def test_the_address_of_redis_is_a_file_in_the_settings_too(tmp_path: Path) -> None:
+    redis = write(tmp_path / "redis", REDIS)
+    path = write(tmp_path / "x.toml", FILE + f'[redis]\nurl_file = "{redis}"\n')
+    assert revealed(load_settings({}, path).redis.url) == REDIS
+    (told,) = problems({}, write(path, FILE + f'[redis]\nurl = "{REDIS}"\nurl_file = "{redis}"\n'))
+    assert told.startswith("redis.url_file (")
+    assert "url is set as well" in told
+
+
+def test_the_token_for_the_figures_can_be_a_credential(tmp_path: Path) -> None:
+    write(tmp_path / "server.metrics_token", "marker-metrics-token-1")
+    settings = load_settings(ENVIRONMENT | {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert revealed(settings.server.metrics_token) == "marker-metrics-token-1"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:marker/word@redis.example:6379/0",
+        "redis://:marker#word@redis.example",
+        "redis://:marker?word@redis.example",
+        "redis://:marker\u2100@redis.example",
+        "redis://:marker@[redis.example",
+        "redis://:marker@redis.example:99999",
+        "http://:marker@redis.example",
+        "marker",
+    ],
+)
+def test_an_address_of_redis_that_is_none_is_named_and_not_told(url: str) -> None:
+    (told,) = problems(ENVIRONMENT | {"WIDGET_PROXY_REDIS_URL": url})
+    assert told.startswith("redis.url (WIDGET_PROXY_REDIS_URL): it is no address of a Redis server")
+    assert "marker" not in told
+
+
 def test_a_secrets_file_that_is_not_there_is_named() -> None:
     environ = ENVIRONMENT | {"WIDGET_PROXY_EMBED_KEY_FILE": "/nowhere"}
     del environ["WIDGET_PROXY_EMBED_KEY"]

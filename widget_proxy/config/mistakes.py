@@ -37,6 +37,10 @@ SHORT_VARIABLES: Mapping[str, KeyPath] = {
 }
 
 SECRETS = {"secret_key", "embed_key", "api_key", "oauth_client_secret", "visitor_secret", "metrics_token"}
+REDIS_URL: KeyPath = ("redis", "url")
+"""It may have a password in it. Upstream's address may not."""
+CREDENTIALS = {("secret_key",), ("server", "metrics_token"), REDIS_URL}
+"""Secrets of no site."""
 SITE_SECRETS = sorted(SECRETS & set(Site.model_fields))
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "server": ServerSettings,
@@ -61,6 +65,19 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.key} ({self.place}): {self.mend}"
+
+
+def is_secret(key_path: KeyPath) -> bool:
+    """Whether what is set here may be read from a file, and is told nobody."""
+    return key_path[-1:] != () and (key_path[-1] in SECRETS or key_path == REDIS_URL)
+
+
+def secret_in(key_path: KeyPath) -> KeyPath | None:
+    """The secret that a key with `_file` at its end names the file of; None where it names none."""
+    if not key_path or not key_path[-1].endswith("_file"):
+        return None
+    secret = (*key_path[:-1], key_path[-1].removesuffix("_file"))
+    return secret if is_secret(secret) else None
 
 
 def mend_of(detail: ErrorDetails, key_path: KeyPath) -> str:
@@ -103,7 +120,9 @@ def mend_of(detail: ErrorDetails, key_path: KeyPath) -> str:
             return "it is not a UUID. Copy the chatbot's id from its Embedded Widget channel"
         case _:
             # Of what was written only a single value, never a table: a misplaced one may have a secret in it.
-            plain = isinstance(detail["input"], str | int | float) and last.removesuffix("_file") not in SECRETS
+            plain = isinstance(detail["input"], str | int | float) and not (
+                is_secret(key_path) or secret_in(key_path)
+            )
             shown = f" (it is {_shown(detail['input'])})" if plain else ""
             return f"{detail['msg'][0].lower()}{detail['msg'][1:]}{shown}"
 
@@ -152,6 +171,8 @@ def _known_keys(section: KeyPath) -> list[str]:
         return [*Settings.model_fields, "secret_key_file"]
     if section == ("server",):
         return [*ServerSettings.model_fields, "metrics_token_file"]
+    if section == ("redis",):
+        return [*RedisSettings.model_fields, "url_file"]
     if section[0] == "sites" and len(section) == 2:
         return [*(set(Site.model_fields) - {"slug"}), *(f"{secret}_file" for secret in SITE_SECRETS)]
     model = SECTIONS.get(section[-1])

@@ -168,7 +168,9 @@ class RedisSettings(Section):
     """What several workers share. Without it there is one process, and its memory."""
 
     url: SecretStr | None = Field(
-        None, description="Such as `redis://127.0.0.1:6379/0`. Transcripts pass through it: keep it private."
+        None,
+        description="Such as `redis://127.0.0.1:6379/0`. Transcripts pass through it: keep it private. With a "
+        "password better in `url_file`.",
     )
     prefix: str = Field(
         "widget-proxy", pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="Begins every key, where Redis is shared."
@@ -177,8 +179,16 @@ class RedisSettings(Section):
     @field_validator("url")
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and urlsplit(url.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("it does not begin with redis://, rediss:// or unix://")
+        try:
+            parts = None if url is None else urlsplit(url.get_secret_value())
+            known = parts is None or (parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0)
+        except ValueError:  # whose text has parts of the password in it, as redis-py's would
+            known = False
+        if not known:
+            raise ValueError(
+                "it is no address of a Redis server. Begin it with redis://, rediss:// or unix://, and write special "
+                "characters of a password as in any URL: / is %2F, # is %23, ? is %3F"
+            )
         return url
 
 

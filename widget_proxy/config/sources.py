@@ -15,13 +15,16 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from widget_proxy.config.mistakes import (
-    SECRETS,
+    CREDENTIALS,
+    REDIS_URL,
     SHORT_VARIABLES,
     SITE_SECRETS,
     KeyPath,
     Problem,
+    is_secret,
     line_of_key,
     mend_of,
+    secret_in,
 )
 from widget_proxy.config.settings import SITE_SLUG, Settings
 
@@ -148,7 +151,7 @@ class _Reader:
         self._files[Path(directory)] = stamp_of(Path(directory))
         for file in files:
             key_path = tuple(file.name.split("."))
-            if key_path == ("secret_key",) or (
+            if key_path in CREDENTIALS or (
                 key_path[0] == "sites" and len(key_path) == 3 and key_path[2] in SITE_SECRETS
             ):
                 self._set((*key_path[:-1], key_path[-1] + "_file"), str(file), f"credential {file.name}")
@@ -162,7 +165,7 @@ class _Reader:
             base = name.removesuffix("_FILE")
             if name in SHORT_VARIABLES:
                 key_path = SHORT_VARIABLES[name]
-            elif base in SHORT_VARIABLES and SHORT_VARIABLES[base][-1] in SECRETS:
+            elif base in SHORT_VARIABLES and is_secret(SHORT_VARIABLES[base]):
                 key_path = (*SHORT_VARIABLES[base][:-1], SHORT_VARIABLES[base][-1] + "_file")
             elif "__" in name:
                 key_path = self._long_variable(name)
@@ -198,7 +201,7 @@ class _Reader:
         if key in _LISTS and isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
         table[key] = value
-        if key.removesuffix("_file") in SECRETS:
+        if is_secret(key_path) or secret_in(key_path):
             # The environment wins over the file in both spellings of a secret.
             other = key.removesuffix("_file") if key.endswith("_file") else key + "_file"
             if (*key_path[:-1], other) not in self._places:
@@ -212,8 +215,8 @@ class _Reader:
                 self._read_schema(table, (*at, key))
             elif isinstance(value, dict):
                 self._read_named_files(value, (*at, key))
-            elif key.endswith("_file") and key.removesuffix("_file") in SECRETS:
-                secret = key.removesuffix("_file")
+            elif secret_path := secret_in((*at, key)):
+                secret = secret_path[-1]
                 place = self._place((*at, key))
                 name = ".".join((*at, key))
                 del table[key]
@@ -227,7 +230,8 @@ class _Reader:
                 except (OSError, ValueError) as error:
                     reason = getattr(error, "strerror", None) or str(error)
                     self._fail(name, place, f"{str(value)!r} cannot be read: {reason}. Name a readable file")
-                    table[secret] = "x" * 32  # so that one mistake is not reported twice
+                    # So that one mistake is not reported twice.
+                    table[secret] = "redis://unread" if secret_path == REDIS_URL else "x" * 32
                 self._places[(*at, secret)] = place
 
     def _read_schema(self, table: dict[str, Any], at: KeyPath) -> None:
