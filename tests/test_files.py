@@ -25,8 +25,8 @@ from tests.sse import stream
 from tests.test_api import assert_problem
 from tests.test_docs import snippet
 from widget_proxy.config.file_types import CONTENT_TYPES, MOST_BYTES
-from widget_proxy.files import MOST_OF_A_SESSION
 from widget_proxy.handles import FILE_LIFETIME, Handles, UploadedRef
+from widget_proxy.transfers import MOST_OF_A_SESSION
 
 FILES = "/v1/session/files"
 MESSAGES = "/v1/session/messages"

@@ -165,10 +165,10 @@ def test_what_upstream_says_instead_of_a_file_is_never_passed_on(
         assert "files:read" in keyed.output()[before:]
 
 
-def slow_reader(proxy: Proxy, link: str) -> socket.socket:
-    """Somebody who asks for a file and reads the beginning of its head."""
+def slow_reader(proxy: Proxy, link: str, address: str = HOST) -> socket.socket:
+    """Somebody at this address who asks for a file and reads the beginning of its head."""
     reader = socket.create_connection((HOST, proxy.port), timeout=20)
-    reader.sendall(f"GET {link} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+    reader.sendall(f"GET {link} HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: {address}\r\n\r\n".encode())
     assert reader.recv(12) == b"HTTP/1.1 200"
     return reader
 
@@ -194,6 +194,17 @@ def test_one_conversation_has_three_at_once(keyed: Proxy, upstream: FakeUpstream
     for reader in readers:
         reader.close()
     wait_for(lambda: get(keyed, link, "HEAD").status_code == 200)
+
+
+def test_slow_readers_of_one_address_leave_places_to_everybody_else(keyed: Proxy, upstream: FakeUpstream) -> None:
+    links = [link_of(keyed, keyed.start_session(), attach(upstream, size=50_000_000)) for _ in range(2)]
+    readers = [slow_reader(keyed, link, "203.0.113.7") for link in (*links * 2, links[0])]
+    mine = {"X-Forwarded-For": "203.0.113.7"}
+    assert_problem(get(keyed, links[1], "GET", **mine), "too_many_requests")
+    assert get(keyed, links[1], "HEAD", **{"X-Forwarded-For": "203.0.113.8"}).status_code == 200
+    for reader in readers:
+        reader.close()
+    wait_for(lambda: get(keyed, links[1], "HEAD", **mine).status_code == 200)
 
 
 def test_a_file_of_five_gigabytes_takes_no_memory_and_stops_with_its_reader(
@@ -228,7 +239,7 @@ def test_an_upstream_that_says_nothing_is_waited_for_no_longer_than_for_a_send(
 ) -> None:
     handle = few.start_session()
     link = link_of(few, handle, attach(upstream))
-    upstream.order("faults", kind="file", fault="hang", seconds=60)
+    upstream.order("faults", kind="file", fault="hang", seconds=6)
     response = get(few, link)
     assert_problem(response, "unavailable")
 

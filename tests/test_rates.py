@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from tests.servers import SHOP_ORIGIN, FakeUpstream, Proxy, Redis
 from tests.sse import stream
+from tests.test_downloads import API_KEY, attach, link_of
 from widget_proxy.config import RatesSettings, RedisSettings
 from widget_proxy.pacing import Budget
 from widget_proxy.rates import AWAY_SECONDS, Rates, TooManyRequests
@@ -163,6 +164,9 @@ LOW = {
     "WIDGET_PROXY_RATES__MESSAGES_PER_SESSION": "6/1h",
     "WIDGET_PROXY_RATES__UPLOADS_PER_SESSION": "2/1h",
     "WIDGET_PROXY_RATES__STREAMS_PER_SESSION": "4/1h",
+    "WIDGET_PROXY_RATES__DOWNLOADS_PER_SESSION": "4/1h",
+    "WIDGET_PROXY_SITES__SHOP__API_KEY": API_KEY,
+    "WIDGET_PROXY_SITES__SHOP__STARTS_WITH": "embed_key",
     "WIDGET_PROXY_SERVER__STREAMS_PER_ADDRESS": "2",
     "WIDGET_PROXY_SITES__SHOP__ATTACHMENTS": "true",
 }
@@ -249,6 +253,24 @@ def test_files_and_streams_of_a_session_have_their_rates(strict: Proxy, upstream
         refused = client.get("/v1/session/events")
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
         assert '"streams-per-session"' in refused.headers["RateLimit"]
+
+
+def test_fetched_files_of_a_session_have_their_rate_whoever_follows_the_link(
+    strict: Proxy, upstream: FakeUpstream
+) -> None:
+    links = []
+    for address in ("203.0.6.7", "203.0.6.8"):
+        handle = start(strict, address).json()["handle"]
+        links.append(link_of(strict, handle, attach(upstream)))
+    with strict.client(None) as client:
+        answers = [
+            client.get(links[0], headers={"X-Forwarded-For": address, "Range": "bytes=0-9"})
+            for address in ("203.0.6.7", "203.0.6.9", "203.0.6.10")
+        ]
+        assert [answer.status_code for answer in answers] == [206, 206, 429]
+        assert '"downloads-per-session"' in answers[2].headers["RateLimit"]
+        assert client.get(links[1]).status_code == 200, "another conversation has its own"
+    assert len(upstream.requests("file")) == 3
 
 
 def test_one_address_has_a_few_streams_open_at_once_and_others_have_theirs(strict: Proxy) -> None:

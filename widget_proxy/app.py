@@ -112,7 +112,7 @@ def create_app(
     conversation = Conversation(current, hub, broker, drain, rates, api.session_of)
     attention = Attention(hub, broker, most=settings.server.streams)
     drop_in = DropIn(current, handles, hub, broker, files, attention, drain, rates, note_refusal)
-    downloads = Downloads(current, handles, hub, drain)
+    downloads = Downloads(current, handles, hub, drain, rates)
     pages = Pages(current)
 
     observer = Observer(metrics=metrics, streams=streams, hub=hub, files=files, broker=broker, watches=watches)

@@ -68,6 +68,12 @@ def visitor_of(address: str | None) -> str | None:
     return str(_around(parsed, VISITOR_PREFIX))
 
 
+def visitor_who(scope: Scope) -> str | None:
+    """What whoever sent this request is counted by, as `visitor_of`."""
+    client = scope.get("client")
+    return visitor_of(client[0] if client else None)
+
+
 def shortened(address: str | None) -> str:
     """An address for the log: which network, and not who in it."""
     parsed = None if address is None else parse_address(address)

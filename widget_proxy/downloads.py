@@ -6,7 +6,6 @@ until that expires. Whoever has the link has the file. It is in no log of ours, 
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import quote
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from widget_proxy.client_address import visitor_who
 from widget_proxy.config import CurrentSettings, Site
 from widget_proxy.drain import Drain
 from widget_proxy.file_names import clean_name, content_type_of
@@ -23,6 +23,8 @@ from widget_proxy.handles import AttachedFile, ChatSession, HandleExpired, Handl
 from widget_proxy.hub import Hub
 from widget_proxy.messages import Attachment
 from widget_proxy.problems import Problem, from_upstream
+from widget_proxy.rates import Rates
+from widget_proxy.transfers import TRY_AGAIN_SECONDS, Transfers
 from widget_proxy.upstream import BadAnswer, CredentialsRefused, RequestRefused, UpstreamError, team_credential
 from widget_proxy.upstream.file_reply import FileReply
 
@@ -30,13 +32,8 @@ logger = logging.getLogger(__name__)
 
 PATH = "/v1/files/"
 
-MOST_OF_A_SESSION = 3
-"""Files of one session on their way at once, a process."""
-
 STALL_SECONDS = 30.0
 """A reader who takes nothing for so long is let go; it can ask for the rest."""
-
-TRY_AGAIN_SECONDS = 5
 
 DRAIN_SHARE = 0.8
 
@@ -73,16 +70,16 @@ class Downloads:
     """`GET /v1/files/{ref}`. It asks for no origin: following a link is no request of a page's script, and no page
     can read or embed the answer."""
 
-    def __init__(self, current: CurrentSettings, handles: Handles, hub: Hub, drain: Drain) -> None:
+    def __init__(self, current: CurrentSettings, handles: Handles, hub: Hub, drain: Drain, rates: Rates) -> None:
         self._current = current
         self._handles = handles
         self._hub = hub
         self._drain = drain
+        self._rates = rates
         settings = current.settings
         self._seconds = settings.server.download_seconds
-        # Each holds a connection to upstream for as long as its reader takes; messages need some, too.
-        self._most = max(1, min(settings.server.downloads, settings.upstream.connections // 4))
-        self._open: Counter[str] = Counter()
+        # Messages need some connections, too.
+        self._transfers = Transfers(max(1, min(settings.server.downloads, settings.upstream.connections // 4)))
 
     def routes(self) -> list[Route]:
         """The one route."""
@@ -99,6 +96,7 @@ class Downloads:
         site = self._current.settings.sites.get(file.site)
         if site is None or team_credential(site) is None:
             raise Problem("not_found", "There is no such file here.")
+        await self._rates.spend("downloads", request, file.site, file.session)
         asked = {name: value for name, shape in _ASKED.items() if (value := _one(request.headers, name, shape))}
         return _Download(self, site, file, request.method, asked)
 
@@ -126,21 +124,14 @@ class Downloads:
         return reply
 
     @contextmanager
-    def room(self, file: AttachedFile) -> Iterator[None]:
+    def room(self, file: AttachedFile, scope: Scope) -> Iterator[None]:
         """A place among the files on their way, for as long as they may take. Raises `Problem`."""
-        headers = {"Retry-After": str(TRY_AGAIN_SECONDS)}
-        if self._open.total() >= self._most:
-            raise Problem("unavailable", "Too many files are on their way just now.", headers=headers)
-        if self._open[file.session] >= MOST_OF_A_SESSION:
-            raise Problem("too_many_requests", "Wait until your other files are there.", headers=headers)
-        self._open[file.session] += 1
-        try:
-            with self._drain.within(DRAIN_SHARE), anyio.move_on_after(self._seconds):
-                yield
-        finally:
-            self._open[file.session] -= 1
-            if not self._open[file.session]:
-                del self._open[file.session]
+        with (
+            self._transfers.room(file.session, visitor_who(scope)),
+            self._drain.within(DRAIN_SHARE),
+            anyio.move_on_after(self._seconds),
+        ):
+            yield
 
 
 class _Download:
@@ -158,7 +149,7 @@ class _Download:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         failure: Exception | None = None
-        with self._downloads.room(self._file):
+        with self._downloads.room(self._file, scope):
             async with anyio.create_task_group() as group:
                 group.start_soon(_until_gone, receive, group.cancel_scope)
                 try:

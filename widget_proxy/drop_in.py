@@ -187,7 +187,7 @@ class DropIn:
                 raise Refused(official.NO_FILES)
             return JSONResponse({"files": taken}, 201, _NO_STORE)
 
-        return await self._files.within_bounds(session, take)
+        return await self._files.within_bounds(request, session, take)
 
     async def poll(self, request: Request) -> Response:
         """What was said since a moment."""

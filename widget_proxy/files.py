@@ -1,14 +1,13 @@
 """Files that visitors send to the bot: through the proxy to upstream, piece by piece, and then with a message."""
 
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from widget_proxy.client_address import visitor_who
 from widget_proxy.config import CurrentSettings, Settings, Site
 from widget_proxy.drain import Drain
 from widget_proxy.file_names import clean_name, content_type_of, extension_of
@@ -17,12 +16,8 @@ from widget_proxy.handles import ChatSession, HandleExpired, HandleInvalid, Hand
 from widget_proxy.hub import Hub
 from widget_proxy.problems import Problem, from_upstream
 from widget_proxy.rates import Rates
+from widget_proxy.transfers import TRY_AGAIN_SECONDS, Transfers
 from widget_proxy.upstream import Upload, UpstreamError
-
-MOST_OF_A_SESSION = 3
-"""Files of one session on their way at once, a process."""
-
-TRY_AGAIN_SECONDS = 5
 
 DRAIN_SHARE = 0.5
 """Share of the time until the server exits in which a file may still arrive. A slow one takes longer in any case."""
@@ -61,9 +56,8 @@ class Files:
         self._drain = drain
         self._rates = rates
         self._session_of = session_of
-        # Each holds a connection to upstream for as long as its sender takes; messages need some, too.
-        self._most = max(1, min(settings.server.uploads, settings.upstream.connections // 2))
-        self._open: Counter[str] = Counter()
+        # Messages need some connections, too.
+        self._transfers = Transfers(max(1, min(settings.server.uploads, settings.upstream.connections // 2)))
 
     @property
     def _settings(self) -> Settings:
@@ -72,7 +66,7 @@ class Files:
     @property
     def running(self) -> int:
         """Files on their way now."""
-        return self._open.total()
+        return self._transfers.running
 
     def routes(self) -> list[Route]:
         """The one route."""
@@ -86,14 +80,16 @@ class Files:
             file = await open_form_file(request, site.limits.file_bytes, self._settings.server.upload_seconds)
             return JSONResponse({"files": [await self.hand_on(request, session, site, file)]}, 201, _NO_STORE)
 
-        return await self.within_bounds(session, take)
+        return await self.within_bounds(request, session, take)
 
-    async def within_bounds(self, session: ChatSession, take: Callable[[Site], Awaitable[Response]]) -> Response:
+    async def within_bounds(
+        self, request: Request, session: ChatSession, take: Callable[[Site], Awaitable[Response]]
+    ) -> Response:
         """Take files of a session's site, while there is room and time for it. Raises `Problem`."""
         site = self._settings.sites[session.site]
         if not site.attachments:
             raise Problem("file_type_not_supported", "This site takes no files.")
-        with self._room(session.key), self._drain.within(DRAIN_SHARE):
+        with self._transfers.room(session.key, visitor_who(request.scope)), self._drain.within(DRAIN_SHARE):
             return await take(site)
         raise Problem(
             "unavailable",
@@ -117,21 +113,6 @@ class Files:
             raise from_upstream(error, site.slug) from error
         ref = self._handles.seal_file(session, UploadedRef(stored.id, file.size))
         return {"id": ref, "name": name, "size": file.size, "content_type": upload.content_type}
-
-    @contextmanager
-    def _room(self, key: str) -> Iterator[None]:
-        headers = {"Retry-After": str(TRY_AGAIN_SECONDS)}
-        if self._open.total() >= self._most:
-            raise Problem("unavailable", "Too many files are on their way just now.", headers=headers)
-        if self._open[key] >= MOST_OF_A_SESSION:
-            raise Problem("too_many_requests", "Wait until your other files are there.", headers=headers)
-        self._open[key] += 1
-        try:
-            yield
-        finally:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
 
 
 def attachment_limits(site: Site) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from throttled.asyncio import MemoryStore, RedisStore, Throttled, rate_limiter
 from throttled.exceptions import StoreUnavailableError
 
-from widget_proxy.client_address import visitor_of
+from widget_proxy.client_address import visitor_who
 from widget_proxy.config import RatesSettings, RedisSettings
 from widget_proxy.pacing import Budget
 from widget_proxy.problems import Problem
@@ -44,7 +44,7 @@ AT_ONCE = 0.5
 """Share of a rate that may be asked for at one moment. What is left over comes back with the time, so that no window,
 wherever it begins, holds more than the rate."""
 
-What = Literal["starts", "messages", "uploads", "streams"]
+What = Literal["starts", "messages", "uploads", "downloads", "streams"]
 
 _DETAILS = {
     "session": "This conversation is going too fast.",
@@ -133,8 +133,7 @@ class Rates:
 
     async def spend(self, what: What, request: Request, site: str, session: str | None = None) -> None:
         """One of `what` is about to be done. Raises `TooManyRequests` where that is over a rate."""
-        client = request.scope.get("client")
-        names = {"session": session, "address": visitor_of(client[0] if client else None), "site": site}
+        names = {"session": session, "address": visitor_who(request.scope), "site": site}
         for kind, name in names.items():
             policy = f"{what}-per-{kind}"
             if name is None or policy not in self._rates:

@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from widget_proxy.broker import KEPT_EVENTS, Broker, BrokerUnavailable, Entry, Subscription
-from widget_proxy.client_address import visitor_of
+from widget_proxy.client_address import visitor_who
 from widget_proxy.drain import until_exit
 from widget_proxy.handles import AwaitedTask, ChatSession
 from widget_proxy.hub import Hub
@@ -239,7 +239,7 @@ class EventStream(Response):
             await send(start)
             await send({"type": "http.response.body", "body": b""})
             return
-        self.visitor = visitor_of(scope["client"][0] if scope.get("client") else None)
+        self.visitor = visitor_who(scope)
         self._streams.enter(self)
         try:
             async with self._streams.broker.subscribe(self.session.key, self._cursor) as subscription:

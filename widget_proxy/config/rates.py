@@ -27,6 +27,15 @@ class RatesSettings(Section):
         Budget(100, _WINDOW), description="Files sent from one client address."
     )
     uploads_per_site: RequestBudget = Field(Budget(300, _WINDOW), description="Files sent on one site.")
+    downloads_per_session: RequestBudget = Field(
+        Budget(60, _WINDOW), description="Files, or parts of one, fetched in one session."
+    )
+    downloads_per_address: RequestBudget = Field(
+        Budget(300, _WINDOW), description="Files, or parts of one, fetched from one client address."
+    )
+    downloads_per_site: RequestBudget = Field(
+        Budget(600, _WINDOW), description="Files, or parts of one, fetched on one site."
+    )
     streams_per_session: RequestBudget = Field(
         Budget(120, _WINDOW), description="Streams opened on one session, and transcripts read."
     )
