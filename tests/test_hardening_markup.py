@@ -59,7 +59,10 @@ def page(browser: Browser, stage: Stage) -> Iterator[Page]:
     context = browser.new_context()
     context.add_init_script(HOOKS)
     page = context.new_page()
-    stage.workshop.pages["/empty"] = ({}, "<!doctype html><link rel=icon href=data:,><title>Lamps</title><body>")
+    # It reports, and stops nothing: whatever got past would run all the same, and be noticed twice.
+    policy = f"default-src 'none'; script-src {stage.proxy.url}; img-src data: https://images.example.com"
+    reports = {"Content-Security-Policy-Report-Only": policy}
+    stage.workshop.pages["/empty"] = (reports, "<!doctype html><link rel=icon href=data:,><title>Lamps</title><body>")
     page.goto(f"{stage.workshop.url}/empty")
     yield page
     context.close()
@@ -101,6 +104,8 @@ def test_the_widget_runs_nothing_even_where_nobody_cleaned_it(page: Page, stage:
 def test_what_does_run_is_noticed(page: Page, stage: Stage) -> None:
     ran, *_ = page.evaluate(SHOW, [["<img src=x onerror=alert(1)>", "<svg onload=alert(1)>"], "innerHTML", ""])
     assert "alert" in ran
+    assert "script-src-attr inline" in ran
+    assert f"img-src {stage.workshop.url}/x" in ran
 
 
 def test_there_are_enough_of_them() -> None:

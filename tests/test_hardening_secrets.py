@@ -14,7 +14,18 @@ import redis as redis_client
 
 from tests.browser import spellings
 from tests.official_client import OfficialClient
-from tests.servers import EMBED_KEY, SECRET_KEY, SHOP_ORIGIN, VISITOR_SECRET, FakeUpstream, Proxy, Redis, running
+from tests.servers import (
+    EMBED_KEY,
+    METRICS_TOKEN,
+    SECRET_KEY,
+    SHOP_ORIGIN,
+    VISITOR_SECRET,
+    FakeUpstream,
+    Proxy,
+    Redis,
+    client_of,
+    running,
+)
 from tests.sse import stream
 from tests.tap import Tap
 from tests.test_downloads import attach
@@ -50,6 +61,9 @@ def settings_of(oauth: FakeUpstream) -> dict[str, str]:
         f"{shop}STARTS_WITH": "embed_key",
         f"{shop}ATTACHMENTS": "true",
         f"{shop}DROP_IN": "true",
+        f"{shop}FEEDBACK_AS_TAGS": "true",
+        f"{shop}END_BY_VISITORS": "true",
+        f"{shop}PAGE_AS_STATE": "true",
         f"{shop}VISITOR_SECRET": VISITOR_SECRET,
         f"{other}UPSTREAM_URL": oauth.url,
         f"{other}OAUTH_CLIENT_ID": "demo-client",
@@ -70,8 +84,8 @@ def found(secrets: dict[str, str], where: bytes) -> list[str]:
     return names
 
 
-def run_everything(tap: Tap, proxy: Proxy, upstream: FakeUpstream, oauth: FakeUpstream) -> None:
-    """Each call, as it should be and as it should not."""
+def run_everything(tap: Tap, proxy: Proxy, upstream: FakeUpstream, oauth: FakeUpstream) -> list[str]:
+    """Each call, as it should be and as it should not. Answers what visitors hold, which is in no log."""
     proxy.url, direct = tap.url, proxy.url
     try:
         token = sign_token({"sub": "u-7", "aud": "shop", "exp": int(time.time()) + 600}, _secret(VISITOR_SECRET))
@@ -85,8 +99,15 @@ def run_everything(tap: Tap, proxy: Proxy, upstream: FakeUpstream, oauth: FakeUp
             attach(upstream)
             with stream(client) as read:
                 told = read.until(lambda event: event.name == "message" and event.data["attachments"] != [])
-            client.get(told.data["attachments"][0]["url"])
+            link = told.data["attachments"][0]["url"]
+            client.get(link)
             client.get("/v1/session/messages")
+            client.post("/v1/session/messages", json={"message": "And this?", "page_context": {"price": "90.00"}})
+            rated = client.post("/v1/session/feedback", json={"key": told.data["key"], "value": "up"})
+            assert rated.status_code == 204, rated.text
+        with proxy.client(handle=proxy.start_session()) as client:
+            ended = client.post("/v1/session/end")
+            assert ended.status_code == 204, ended.text
         with proxy.client() as client:
             for path in (
                 "/",
@@ -96,6 +117,7 @@ def run_everything(tap: Tap, proxy: Proxy, upstream: FakeUpstream, oauth: FakeUp
                 "/healthz",
                 "/readyz",
                 "/metrics",
+                "/status",
             ):
                 client.get(path)
             assert client.post("/v1/sites/shop/sessions", json={"visitor_token": token}).status_code == 201
@@ -115,8 +137,11 @@ def run_everything(tap: Tap, proxy: Proxy, upstream: FakeUpstream, oauth: FakeUp
         widget.task(widget.say().json()["task_id"])
         widget.poll()
         upset(proxy, handle, upstream, oauth)
+        with client_of(tap.url, {"Authorization": f"Bearer {METRICS_TOKEN}"}) as client:
+            assert [client.get(path).status_code for path in ("/metrics", "/status.json")] == [200, 200]
     finally:
         proxy.url = direct
+    return [handle, task, token, link.rpartition("/")[2], uploaded["files"][0]["id"]]
 
 
 def upset(proxy: Proxy, handle: str, upstream: FakeUpstream, oauth: FakeUpstream) -> None:
@@ -209,7 +234,7 @@ def test_no_secret_is_in_any_byte_sent_logged_or_shared(
     with redis_client.Redis.from_url(redis.url) as client:
         client.acl_setuser("default", enabled=True, nopass=True)
     with Proxy(upstream.url, tmp_path / "log", **settings) as proxy, Tap(proxy.port) as tap:
-        run_everything(tap, proxy, upstream, oauth)
+        held = run_everything(tap, proxy, upstream, oauth)
         in_redis = shared(redis)
         handle = proxy.start_session()
         proxy.signal(signal.SIGHUP)
@@ -225,6 +250,7 @@ def test_no_secret_is_in_any_byte_sent_logged_or_shared(
         "signing secret": SECRET_KEY,
         "visitor secret": VISITOR_SECRET,
         "Redis password": REDIS_PASSWORD,
+        "metrics token": METRICS_TOKEN,
     }
     secrets |= {f"session token {number}": one["token"] for number, one in enumerate(sessions)}
     ids = {f"session id {number}": one["id"] for number, one in enumerate(sessions)}
@@ -233,6 +259,9 @@ def test_no_secret_is_in_any_byte_sent_logged_or_shared(
     assert b"invalid literal for int()" in logged, "a crash was forced"
     assert found(secrets | ids, sent) == []
     assert found(secrets | ids, logged) == []
+    assert found({f"what a visitor holds {number}": one for number, one in enumerate(held)}, logged) == []
+    assert b"widget_proxy_" in sent, "the figures were read"
+    assert b"What does it cost?" not in logged
     assert in_redis
     assert found(secrets | ids, in_redis) == []
 
