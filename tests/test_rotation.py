@@ -125,19 +125,30 @@ def test_a_site_comes_and_goes(one: Configured) -> None:
         assert client.get("/v1/sites/third").json()["code"] == "origin_not_allowed"
 
 
-def test_of_a_site_that_is_gone_the_stream_stays_silent_and_nothing_fails(one: Configured) -> None:
+def test_of_a_site_that_is_gone_the_streams_end_and_nothing_is_asked_any_more(one: Configured) -> None:
     site = '[sites.third]\nchatbot_id = "4c1a0f0e-8a1e-4c07-9e39-5a6c1c5b2a10"\n'
     site += f'embed_key_file = "{one.key}"\nallowed_origins = ["{SHOP_ORIGIN}"]\n'
     one.file.write_text(site)
     one.reload()
     with one.proxy.client() as client:
         handle = client.post("/v1/sites/third/sessions", json={}).json()["handle"]
-    with one.proxy.client(handle=handle) as client, stream(client) as read:
+    kept = one.start().json()["handle"]
+    with (
+        one.proxy.client(handle=handle) as client,
+        one.proxy.client(handle=kept) as friend,
+        stream(client) as read,
+        stream(friend) as other,
+    ):
         read.until("ready")
+        other.until("ready")
+        read.retry = None
         one.file.write_text("")
         one.reload()
-        session = one.upstream.ask("sessions")[-1]["id"]
-        wait_for(lambda: one.upstream.requests("message_poll") != [])
+        assert list(read.events()) == []
+        assert read.retry is not None, "it ends as for a restart, and who comes back is told"
+        one.proxy.send(kept, "Are you there?")
+        other.until("done")
+        session = one.upstream.ask("sessions")[0]["id"]
         polls = len([poll for poll in one.upstream.requests("message_poll") if poll["session"] == session])
         time.sleep(2.5)
         later = len([poll for poll in one.upstream.requests("message_poll") if poll["session"] == session])

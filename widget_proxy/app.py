@@ -126,6 +126,7 @@ def create_app(
         handles.rotate(_secret_keys(new))
         site_names.clear()
         site_names.update(new.sites)
+        streams.keep(new.sites)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -194,6 +194,11 @@ class Streams:
         if not self._per_address[stream.visitor]:
             del self._per_address[stream.visitor]
 
+    def keep(self, sites: Collection[str]) -> None:
+        """End the streams of all other sites. Whoever comes back is told that there is none."""
+        for stream in [one for one in self._open if one.session.site not in sites]:
+            stream.end()
+
     def write(self, writer: Writer) -> None:
         """Run a stream's writer."""
         if self._writers is None:
@@ -230,8 +235,7 @@ class EventStream(Response):
         self._send: Send | None = None
         self._subscription: Subscription | None = None
         self._scope = anyio.CancelScope()
-        self._writing = False
-        self._over = False
+        self._writing = self._over = self._ending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)}
@@ -266,6 +270,11 @@ class EventStream(Response):
             if listening is not None:
                 self._streams.hub.listen_no_more(listening)
 
+    def end(self) -> None:
+        """End it as soon as what is being written is."""
+        self._ending = True
+        self._ring()
+
     def beat(self) -> None:
         """Send a heartbeat, unless something is being written anyway."""
         if self._subscription is not None and not self._writing:
@@ -285,7 +294,7 @@ class EventStream(Response):
             await self._patiently(self._write(chunk))
         subscription.backlog = ()
         self._tasks = ()
-        if self._over:
+        if self._over or self._ending:
             await self._patiently(self._finish())
 
     def _wires(self, entries: Sequence[Entry]) -> Iterator[bytes]:
@@ -330,7 +339,7 @@ class EventStream(Response):
             entries = subscription.take()
             for chunk in _chunks(self._wires(entries)):
                 await self._write(chunk)
-            if self._over or subscription.closed:
+            if self._over or self._ending or subscription.closed:
                 await self._finish()
                 return
             if not entries:
