@@ -212,6 +212,40 @@ def test_within_a_link_there_is_no_other() -> None:
     assert html == f'<p><a href="https://shop.example/" {REL}>before A lamp</a></p>\n'
 
 
+@pytest.mark.parametrize(
+    ("markdown", "told"),
+    [
+        ("[https://bank.example/login](https://evil.example/x)", "https://bank.example/login</a> (evil.example)"),
+        ("[www.bank.example](https://evil.example)", "www.bank.example</a> (evil.example)"),
+        ("[**HTTPS://bank.example**](https://evil.example)", "</strong></a> (evil.example)"),
+        ("[https://bank.example@evil.example/](https://evil.example)", "evil.example/</a> (evil.example)"),
+        ("[https://bank.example\\@evil.example/](https://evil.example)", "</a> (evil.example)"),
+        ("[https://b&#97;nk.example](https://bank.example.evil.example)", "</a> (bank.example.evil.example)"),
+        ("[https://bank.example](https://bank.example@evil.example)", "</a> (evil.example)"),
+        ("[https://www.bank.example/a](https://bank.example/b)", "</a></p>"),
+        ("[https://bank.example:443](https://BANK.example)", "</a></p>"),
+        ("[our lamps](https://shop.example/lamps)", "our lamps</a></p>"),
+        ("[lamp.pdf](https://shop.example/lamp.pdf)", "lamp.pdf</a></p>"),
+        ("https://shop.example/lamps", "https://shop.example/lamps</a></p>"),
+        ("<https://b\u00fccher.example>", "</a></p>"),
+        ("[https://bank.example](mailto:a@evil.example)", "</a> (a@evil.example)"),
+    ],
+)
+def test_a_link_that_names_another_host_says_where_it_leads(markdown: str, told: str) -> None:
+    html = render(markdown, "assistant")
+    assert told in html, html
+    check(html)
+
+
+@pytest.mark.parametrize("turning", "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+def test_nothing_a_bot_writes_turns_the_direction_of_writing(turning: str) -> None:
+    html = render(f"[{turning}gpj.exe](https://e.example) and {turning}more", "assistant")
+    assert turning not in html
+    assert turning not in render(turning + "x" * (LONGEST + 1), "assistant")
+    assert "\u05d0\u200e" in render("\u05d0\u200e", "assistant"), "marks that right-to-left text needs stay"
+    assert "\U0001f3f4\U000e0067" in render("\U0001f3f4\U000e0067\U000e007f", "assistant"), "so do flags"
+
+
 def test_a_visitors_own_image_is_shown_as_typed() -> None:
     assert "<img" not in render(f"![A lamp]({LAMP})", "user", shown)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Literal
+from urllib.parse import urlsplit
 
 import nh3
 from markdown_it import MarkdownIt
@@ -45,6 +46,13 @@ _IMAGE_ATTRIBUTES = {"src", "alt", "title", "loading", "referrerpolicy"}
 _IMAGE = re.compile(r"https://([a-z0-9._-]+)(?::443)?((?:[/?#][!-~]*)?)", re.IGNORECASE)
 
 
+# What a reader takes for an address. Browsers end a host at a backslash, too.
+_NAMED = re.compile(r"\s*(?:https?://|www\.)([^\s/?#\\]+)", re.IGNORECASE)
+
+# With these a name looks like another one. The marks that right-to-left text needs are none of them.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
 def no_images(host: str) -> bool:
     """An image tells its host who reads a message, and when: none is shown unless a site names the host."""
     return False
@@ -58,6 +66,7 @@ def _parser(*, linkify: bool) -> MarkdownIt:
     parser.block.ruler.before("table", "steps", _block_step, {"alt": places})
     parser.inline.ruler.before("text", "steps", _inline_step)
     parser.core.ruler.push("images_or_links", _images_or_links)
+    parser.core.ruler.push("leads_elsewhere", _leads_elsewhere)
     return parser
 
 
@@ -127,6 +136,40 @@ def _decided(state: StateCore, tokens: Sequence[Token]) -> Iterator[Token]:
         yield Token("link_close", "a", -1)
 
 
+def _leads_elsewhere(state: StateCore) -> None:
+    for token in state.tokens:
+        if token.children:
+            token.children = list(_told(token.children))
+
+
+def _told(tokens: Sequence[Token]) -> Iterator[Token]:
+    """The same tokens; behind a link that names one host and leads to another, the other."""
+    link: Token | None = None
+    label = ""
+    for token in tokens:
+        yield token
+        if token.type == "link_open":
+            link, label = token, ""
+        elif token.type != "link_close":
+            label += token.content
+        elif link is not None and link.info != "auto" and (named := _NAMED.match(label)):
+            leads = _destination(str(link.attrs["href"]))
+            said = re.sub(r":(?:80|443)?$", "", named[1].lower())
+            if said.removeprefix("www.") != leads.removeprefix("www."):
+                text = Token("text", "", 0)
+                text.content = f" ({leads})"
+                yield text
+
+
+def _destination(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        port = "" if parts.port in {None, 80, 443} else f":{parts.port}"
+    except ValueError:
+        return address
+    return f"{parts.hostname}{port}" if parts.hostname else parts.path
+
+
 _markdown = _parser(linkify=True)
 _markdown_without_bare_links = _parser(linkify=False)
 
@@ -138,7 +181,10 @@ def render(
 
     An image is shown where `shows_images_of` its host, in lower case; else there is a link to it.
     """
-    if role == "user" or len(content) > LONGEST:
+    if role == "user":
+        return _as_it_is(content)
+    content = _TURNING.sub("", content)
+    if len(content) > LONGEST:
         return _as_it_is(content)
 
     def image_of(address: str) -> str | None:
