@@ -168,6 +168,14 @@ def test_a_secrets_file_that_is_not_there_is_named() -> None:
     assert told.startswith("sites.default.embed_key_file (WIDGET_PROXY_EMBED_KEY_FILE): '/nowhere' cannot be read")
 
 
+def test_a_secret_that_stands_where_its_file_should_be_named_is_not_told() -> None:
+    environ = ENVIRONMENT | {"WIDGET_PROXY_EMBED_KEY_FILE": "marker-embed/key"}
+    del environ["WIDGET_PROXY_EMBED_KEY"]
+    (told,) = problems(environ)
+    assert "what it names cannot be read" in told
+    assert "marker" not in told
+
+
 def test_several_secret_keys_are_a_list_oldest_first() -> None:
     settings = load_settings(ENVIRONMENT | {"WIDGET_PROXY_SECRET_KEY": f"{'o' * 32},{'n' * 32}"})
     assert [key.get_secret_value()[0] for key in settings.secret_key] == ["o", "n"]

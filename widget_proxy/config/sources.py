@@ -229,7 +229,9 @@ class _Reader:
                     table[secret] = _read_text(path)
                 except (OSError, ValueError) as error:
                     reason = getattr(error, "strerror", None) or str(error)
-                    self._fail(name, place, f"{str(value)!r} cannot be read: {reason}. Name a readable file")
+                    # The secret itself may stand where its file should be named.
+                    shown = repr(str(value)) if str(value).startswith(("/", ".")) else "what it names"
+                    self._fail(name, place, f"{shown} cannot be read: {reason}. Name a readable file")
                     # So that one mistake is not reported twice.
                     table[secret] = "redis://unread" if secret_path == REDIS_URL else "x" * 32
                 self._places[(*at, secret)] = place
