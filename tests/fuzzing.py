@@ -1,4 +1,5 @@
-"""Generated requests against a running proxy: what `/openapi.json` says is asked of it, and what it says is not.
+"""Generated requests against a running proxy: what `/openapi.json` says is asked of it, and what it says is not; and a
+tenth as many to the official paths (`official_fuzzing`).
 
 python -m tests.fuzzing [--requests 100000] [--seed 1]
 """
@@ -29,6 +30,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.official_fuzzing import OfficialFuzzer
 from tests.servers import SHOP_ORIGIN, FakeUpstream, Proxy
 from widget_proxy.openapi import describe
 
@@ -169,8 +171,8 @@ def _files(parts: Any, chance: random.Random) -> list[tuple[str, tuple[str, byte
 
 
 @contextmanager
-def fuzzing(directory: Path) -> Iterator[tuple[Fuzzer, Proxy]]:
-    """A fuzzer of a proxy of its own, which takes files and has room for any number of requests."""
+def fuzzing(directory: Path) -> Iterator[tuple[Fuzzer, OfficialFuzzer, Proxy]]:
+    """Fuzzers of a proxy of their own, which takes files and has room for any number of requests."""
     with (
         FakeUpstream(directory / "upstream.log", "--think", "0.1") as upstream,
         Proxy(
@@ -183,11 +185,12 @@ def fuzzing(directory: Path) -> Iterator[tuple[Fuzzer, Proxy]]:
             WIDGET_PROXY_SITES__SHOP__END_BY_VISITORS="true",
             WIDGET_PROXY_SITES__SHOP__FEEDBACK_AS_TAGS="true",
             WIDGET_PROXY_SITES__SHOP__PAGE_AS_STATE="true",
+            WIDGET_PROXY_SITES__SHOP__DROP_IN="true",
         ) as proxy,
     ):
         fuzzer = Fuzzer(proxy, upstream)
         try:
-            yield fuzzer, proxy
+            yield fuzzer, OfficialFuzzer(proxy, upstream), proxy
         finally:
             fuzzer.close()
 
@@ -199,15 +202,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     arguments = parser.parse_args()
     print(f"Requests: {arguments.requests}, seed: {arguments.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as directory, fuzzing(Path(directory)) as (fuzzer, proxy):
+    with tempfile.TemporaryDirectory() as directory, fuzzing(Path(directory)) as (fuzzer, official, proxy):
         operations = [one for one in fuzzer.operations if one.path.startswith("/v1/")]
         number = arguments.seed
         while (left := arguments.requests - fuzzer.answered.total()) > 0:
             number += 1
             for operation in operations:
                 fuzzer.run(operation, min(1000, left // len(operations) + 1), number)
+            official.run(max(1, fuzzer.answered.total() // 10 - official.answered.total()), number)
             print(f"{fuzzer.answered.total()} answered as documented", flush=True)
-        for (call, status), count in sorted(fuzzer.answered.items()):
+        for (call, status), count in sorted((fuzzer.answered + official.answered).items()):
             print(f"{count:7} {status} {call}")
         if "Traceback" in proxy.output():
             sys.exit(f"The proxy's log has a traceback:\n{proxy.output()[-5000:]}")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.browser import spellings
 from tests.official_client import KNOWS_NONE, OfficialClient, direct, proxied
+from tests.official_fuzzing import OfficialFuzzer
 from tests.servers import EMBED_KEY, SECRET_KEY, SHOP_ORIGIN, VISITOR_SECRET, FakeUpstream, Proxy, running
 from tests.test_downloads import KEYED, attach
 from widget_proxy.drop_in import NEW
@@ -557,3 +558,10 @@ def test_no_page_of_another_site_with_the_same_chatbot_gets_in(widget: OfficialC
 
 def test_where_no_site_turned_it_on_there_is_nothing(own_proxy: Proxy, upstream: FakeUpstream) -> None:
     assert proxied(own_proxy, upstream).start().status_code == 404
+
+
+def test_whatever_is_asked_of_the_official_paths_is_answered(proxy: Proxy, upstream: FakeUpstream) -> None:
+    fuzzer = OfficialFuzzer(proxy, upstream)
+    fuzzer.run(300, 1)
+    statuses = {status for _, status in fuzzer.answered}
+    assert statuses >= {200, 201, 202, 400, 404, 405}, "it got past the door"

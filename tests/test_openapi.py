@@ -11,6 +11,7 @@ from schemathesis.core.failures import FailureGroup
 from starlette.routing import Route
 
 from tests.fuzzing import Fuzzer, fuzzing
+from tests.official_fuzzing import OfficialFuzzer
 from tests.servers import FakeUpstream, Proxy
 from widget_proxy.app import create_app
 from widget_proxy.config import Settings
@@ -24,7 +25,7 @@ CALLS = [f"{method.upper()} {path}" for path, methods in describe()["paths"].ite
 
 
 @pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fuzzer, Proxy]]:
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fuzzer, OfficialFuzzer, Proxy]]:
     with fuzzing(tmp_path_factory.mktemp("fuzzing")) as started:
         yield started
 
@@ -72,8 +73,8 @@ def test_every_code_is_an_answer_of_some_call() -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_generated_requests_are_answered_as_it_says(call: str, fuzzed: tuple[Fuzzer, Proxy]) -> None:
-    fuzzer, proxy = fuzzed
+def test_generated_requests_are_answered_as_it_says(call: str, fuzzed: tuple[Fuzzer, OfficialFuzzer, Proxy]) -> None:
+    fuzzer, _, proxy = fuzzed
     (operation,) = (one for one in fuzzer.operations if one.label == call)
     before = fuzzer.answered.total()
     fuzzer.run(operation, REQUESTS, 1)
