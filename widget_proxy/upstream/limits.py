@@ -40,8 +40,13 @@ class Standings:
             return
         self._standings[bucket] = Standing(int(limit), int(remaining), reset, now)
         self._standings.move_to_end(bucket)
-        while len(self._standings) > KEPT_STANDINGS:
+        # Those heard of longest ago come first, and most of them are of sessions that are over.
+        while self._standings and (len(self) > KEPT_STANDINGS or next(iter(self._standings.values())).left(now) == 0):
             self._standings.popitem(last=False)
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._standings)
 
     def get(self, bucket: str, now: float) -> Standing | None:
         """Where the bucket stands, if that is known and still true."""
