@@ -42,8 +42,9 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     root.adoptedStyleSheets = [root.adoptedStyleSheets[0], sheet];
     const [module] = await Promise.all([chat.limits.attachments && import("./files.js").catch(() => {}), words()]);
     files = module?.Files({ chat, make, div, press, t, typed, closed: () => form.hidden || input.disabled });
+    if (!loading) return;
     if (look) {
-      host.style.setProperty("--brand", `var(--accent, ${look.accent})`);
+      host.style.setProperty("--brand", `var(--own, var(--accent, ${look.accent}))`);
       host.style.setProperty("--scheme", look.theme ?? "");
     }
     if (fault) {
@@ -365,16 +366,20 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     },
 
     say: (text, context) => send(text, parse(context, context)),
+      if (!loading) return;
 
     renew() {
       chat.renew();
       files?.clear();
     },
 
-    async update() {
+    async update(name) {
+      if (/^(site|user-id|pers)/.test(name)) return host.replaceWith(host);
       if (!frame) return;
+      loading = null;
       await words();
       const { open } = frame, full = frame.matches(".full"), writing = root.activeElement === input;
+      files?.clear();
       frame.remove();
       draw();
       render();
