@@ -59,7 +59,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     chat.on(document, "visibilitychange", () => frame.open && !document.hidden && count(0));
     draw();
     remember();
-    await new Promise((resolve) => setTimeout(resolve)); // a slow phone breathes
+    await new Promise((resolve) => setTimeout(resolve));
   }
 
   async function words() {
