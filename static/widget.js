@@ -12,7 +12,7 @@
 :host {
   all: initial; position: fixed !important; display: block !important; inset: auto 20px 20px auto; z-index: var(--chat-z-index, 2147483000);
   transform: none !important; filter: none !important; overflow: visible !important; color-scheme: light dark;
-  --brand: var(--accent, #2457d6);
+  --brand: var(--own, var(--accent, #2457d6));
   --on: color(
     from var(--brand) xyz-d65 clamp(0, (.18 - y) * 1e5, .95) clamp(0, (.18 - y) * 1e5, 1) clamp(0, (.18 - y) * 1e5, 1.089)
   )
@@ -67,7 +67,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
   class ChatWidget extends HTMLElement {
     static observedAttributes = [...names, "visible"];
-    #panel; #loading; #dragged; #opener;
+    #panel; #loading; #dragged; #opener; #wanted;
     #failures = "";
     #root = this.attachShadow({ mode: "open" });
     #launcher = make("button", {
@@ -81,7 +81,6 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
 
     connectedCallback() {
       const kiosk = this.matches("[mode=kiosk]");
-      // Set before this script had come.
       for (const [name, value] of Object.entries(this)) {
         delete this[name];
         this[name] = value;
@@ -106,7 +105,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
       if (!this.isConnected || before === value) return;
       if (name === "visible") return this.visible = this.is(name);
       this.#draw();
-      this.#panel?.update();
+      this.#panel?.update(name);
     }
 
     #draw() {
@@ -115,7 +114,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
       launcher.replaceChildren(src ? make("img", { src, alt: "" }) : bubble, text);
       launcher.ariaLabel = text || this.getAttribute("button-label") || "Chat";
       launcher.hidden = !this.is("show-button", "on") || this.matches("[mode=kiosk]");
-      this.style.setProperty("--accent", this.getAttribute("accent"));
+      this.style.setProperty("--own", this.getAttribute("accent"));
     }
 
     is(name, otherwise = "off") { return !/^(false|off)$/.test(this.getAttribute(name) ?? otherwise); }
@@ -127,11 +126,13 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
     toggle() { return this.opened ? this.close() : this.open(); }
 
     open(focus = true) {
+      this.#wanted = true;
       if (focus && !this.opened) this.#opener = document.activeElement;
-      return this.#with((panel) => panel.open(focus));
+      return this.#with((panel) => this.#wanted && panel.open(focus));
     }
 
     close() {
+      this.#wanted = false;
       if (!this.opened) return;
       this.#panel.close();
       if (document.activeElement !== this && document.activeElement !== document.body) return;
@@ -150,7 +151,7 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
         if (!this.isConnected) return;
         const panel = this.#panel ??= Panel(this, { origin: base.origin, make, icon, tell, keep });
         await panel.ready();
-        return act(panel);
+        if (panel === this.#panel) return act(panel);
       } catch (error) {
         const detail = `${error.message}. A Content-Security-Policy has to name ${base.origin} in script-src and connect-src.`;
         console.warn(`chat-widget: ${detail}`);
@@ -161,7 +162,6 @@ svg { fill: none; stroke: currentColor; stroke-width: 2; stroke-linecap: round; 
     }
 
     #load() {
-      // Of two imports the second may be first.
       return this.#loading ??= import(`${base}panel.js${this.#failures}`).catch((error) => {
         this.#failures += "?";
         this.#loading = null;

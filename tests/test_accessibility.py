@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, FilePayload, Page, ViewportSize, expect
 
 from tests.axe import violations
 from tests.browser import Stage, Visitor, visiting
+from tests.website import Website
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -86,6 +87,75 @@ def test_a_conversation(visitor: Visitor, stage: Stage) -> None:
     look("ended")
     assert {state: looks for state, looks in found.items() if looks} == {}
     assert len(found) == 9
+
+
+def test_what_an_owner_and_a_visitor_can_choose(website: Website) -> None:
+    found: dict[str, dict[str, list[str]]] = {}
+
+    def look(state: str) -> None:
+        found[state] = broken(website.page)
+
+    upstream = website.stage.upstream
+    website.enter(site="other", consent_text="We keep what you write.", feedback="on")
+    website.button("I agree").wait_for()
+    look("consent")
+    website.button("I agree").click()
+    website.button("Attach files").wait_for()
+    for style in ("default", "info", "warning", "error"):
+        website.widget(f"Object.assign(widget, {{bannerMessage: 'Back at nine', bannerStyle: '{style}'}})")
+        expect(website.page.locator(f".banner[data-style={style}]")).to_be_visible()
+        look(f"banner, {style}")
+    upstream.order("faults", kind="upload", fault="status", status=503)
+    website.page.locator("input[type=file]").set_input_files([file("plan.txt"), file("setup.exe")])
+    website.button("Upload again: plan.txt").wait_for()
+    look("files refused")
+    website.button("Upload again: plan.txt").click()
+    website.page.locator(".files .done").wait_for()
+    look("file attached")
+    website.ask("Does it fit?", RICH, "grandmother")
+    look("thumbs")
+    website.button("Helpful").click()
+    look("a thumb pressed")
+    upstream.order("faults", kind="message", fault="close_after_accept")
+    website.say("Is it there?")
+    website.page.get_by_text("Checking whether it arrived").wait_for()
+    look("unknown fate")
+    website.answer("You are")
+    website.bot_says("\n\n".join(f"Paragraph {number}" for number in range(60)))
+    website.answer("Paragraph 59")
+    website.page.locator(".messages").evaluate("log => { log.scrollTop = 0; }")
+    website.bot_says("By the way")
+    website.page.locator(".pill").wait_for()
+    found["pill"] = {"light": violations(website.page, "chat-widget")}  # a larger window would show it all
+    website.button("Enter full screen").click()
+    look("full screen")
+    website.page.keyboard.press("Escape")
+    website.widget("widget.language = 'ar'")
+    expect(website.panel).to_have_attribute("dir", "rtl")
+    look("from right to left")
+    website.widget("void (widget.disabled = true)")
+    expect(website.field).to_be_disabled()
+    look("read-only")
+    website.widget("(widget.disabled = null, widget.close())")
+    website.bot_says("Are you there?")
+    upstream.order("expire", session=upstream.ask("sessions")[-1]["id"])
+    website.widget("void widget.open()")
+    website.page.locator(".bar:not([hidden]) .solid").last.wait_for(timeout=10_000)
+    look("expired")
+    assert {state: looks for state, looks in found.items() if any(looks.values())} == {}
+    assert len(found) == 15
+
+
+def file(name: str) -> FilePayload:
+    return {"name": name, "mimeType": "text/plain", "buffer": b"two rooms"}
+
+
+def test_a_kiosk(website: Website) -> None:
+    place = '<div style="position:relative;width:300px;height:500px"><chat-widget site="shop" mode="kiosk"></chat-widget></div>'
+    website.visit(place)
+    website.panel.wait_for()
+    website.ask("Hello", RICH, "grandmother")
+    assert broken(website.page) == {}
 
 
 def test_a_chat_that_is_unavailable(browser: Browser, stage: Stage) -> None:

@@ -76,5 +76,7 @@ def test_a_file_on_its_way_is_shown_beside_one_that_is_there(website: Website, i
     with website.page.expect_file_chooser() as chooser:
         website.button("Attach files").click()
     chooser.value.set_files([large])
-    expect(website.page.get_by_role("progressbar")).to_be_visible()
+    bar = website.page.get_by_role("progressbar")
+    expect(bar).to_be_visible()
+    website.until(lambda: bar.evaluate("bar => bar.value > 0"))
     website.page.locator(".panel").screenshot(path=images / "upload.png", animations="disabled")

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -584,8 +585,19 @@ def test_files_are_checked_uploaded_and_sent(browser: Browser, stage_with_files:
 def test_all_of_the_widget_weighs_little() -> None:
     loader = weight(STATIC / "widget.js")
     everything = loader + sum(weight(path) for path in (STATIC / "widget").iterdir() if path.is_file())
-    assert loader < 3760
-    assert everything < 22_900, "bytes gzipped, loader and modules and styles"
+    assert loader < 3750
+    assert everything < 22_760, "bytes gzipped, loader and modules and styles"
+
+
+def test_the_documentation_says_what_it_weighs() -> None:
+    files = weight(STATIC / "widget/files.js")
+    modules = sum(weight(path) for path in (STATIC / "widget").iterdir() if path.is_file())
+    opened = modules - files + weight(STATIC / "widget/languages/en.json")
+    loader = weight(STATIC / "widget.js")
+    section = (ROOT / "docs/widget.md").read_text().split("\n## What it costs a page\n")[1].split("\n## ")[0]
+    told = [float(figure) for figure in re.findall(r"([\d.]+) kB", section)]
+    figures = [loader, opened, loader + opened, files, loader + modules]
+    assert told == [round(figure / 1000, 1) for figure in figures]
 
 
 def test_what_is_loaded_is_loaded_when_it_is_wanted(visitor: Visitor, stage: Stage) -> None:

@@ -296,3 +296,61 @@ def test_the_code_for_files_is_loaded_where_they_are_taken(website: Website) -> 
     assert not [one for one in website.requests if one.url.endswith(code)]
     website.enter(site="other", path="/another")
     assert [one for one in website.requests if one.url.endswith(code)]
+
+
+def test_files_chosen_before_the_first_message_begin_one_conversation(chat: Website) -> None:
+    choose(chat, PLAN, PLAN | {"name": "room.txt"})
+    expect(chat.page.locator(".files .done")).to_have_count(2)
+    chat.ask("Do they fit?", "They do")
+    assert len(chat.stage.upstream.requests("start")) == 1
+    assert len(chat.stage.upstream.requests("message")[0]["body"]["attachment_ids"]) == 2
+
+
+def test_enter_sends_nothing_while_a_file_is_on_its_way(chat: Website) -> None:
+    chat.ask()
+    chat.stage.upstream.order("faults", kind="upload", fault="delay", seconds=0.5)
+    choose(chat, PLAN)
+    expect(chat.page.get_by_role("progressbar")).to_be_visible()
+    chat.say("Does it fit?")
+    expect(entry(chat, "plan.txt")).to_contain_text("File attached")
+    expect(chat.field).to_have_value("Does it fit?")
+    chat.field.press("Enter")
+    expect(chat.page.locator(".item", has_text="Does it fit?").locator(".file")).to_have_text("plan.txt")
+
+
+def test_a_question_of_the_pages_leaves_a_file_on_its_way_to_the_next_message(chat: Website) -> None:
+    chat.ask()
+    chat.stage.upstream.order("faults", kind="upload", fault="delay", seconds=0.5)
+    choose(chat, PLAN)
+    expect(chat.page.get_by_role("progressbar")).to_be_visible()
+    chat.widget("void widget.send('What does it cost?')")
+    expect(entry(chat, "plan.txt")).to_contain_text("File attached")
+    chat.ask("Does it fit?", "It does")
+    assert len(chat.stage.upstream.requests("message")[-1]["body"]["attachment_ids"]) == 1
+
+
+def test_who_chooses_no_file_after_all_is_still_in_the_chat(chat: Website) -> None:
+    chat.page.locator("input[type=file]").evaluate("one => one.dispatchEvent(new Event('cancel', {bubbles: true}))")
+    expect(chat.panel).to_be_visible()
+
+
+def test_a_chat_that_is_taken_away_uploads_nothing_more(chat: Website) -> None:
+    chat.ask()
+    chat.stage.upstream.order("faults", kind="upload", fault="delay", seconds=20)
+    choose(chat, PLAN)
+    expect(chat.page.get_by_role("progressbar")).to_be_visible()
+    with chat.page.expect_event("requestfailed") as failed:
+        chat.widget("widget.remove()")
+    assert failed.value.url.endswith("/v1/session/files")
+
+
+def test_a_page_that_tells_nothing_of_its_visitor_holds_no_file_for_ever(chat: Website) -> None:
+    chat.page.clock.install()
+    chat.widget("void (widget.visitorToken = () => new Promise(() => {}))")
+    choose(chat, PLAN)
+    expect(chat.page.get_by_role("progressbar")).to_be_visible()
+    chat.page.clock.fast_forward(10_500)
+    expect(entry(chat, "plan.txt")).to_contain_text("Not uploaded")
+    chat.widget("void (widget.visitorToken = null)")
+    chat.button("Upload again: plan.txt").click()
+    expect(entry(chat, "plan.txt")).to_contain_text("File attached")

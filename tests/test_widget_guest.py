@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.website import Website
 
@@ -332,3 +332,56 @@ def test_a_module_without_a_site_leaves_the_pages_own_element_alive(website: Web
         tag=f'<script type="module" src="{website.stage.proxy.url}/widget.js"></script>',
     )
     website.open_chat()
+
+
+def test_put_elsewhere_while_it_loads_it_is_drawn_once(website: Website) -> None:
+    held: list[Route] = []
+    website.page.route("**/widget/panel.css", lambda route: held.append(route))
+    website.visit()
+    website.launcher.click()
+    website.until(lambda: len(held) == 1)
+    website.widget("(document.body.append(widget), void widget.open())")
+    website.until(lambda: len(held) == 2)
+    for one in held:
+        one.continue_()
+    website.panel.first.wait_for()
+    website.ask()
+    expect(website.panel).to_have_count(1)
+
+
+def test_closed_while_it_loads_it_stays_closed(website: Website) -> None:
+    website.visit()
+    website.widget("(widget.open(), widget.close(), window.asked = widget.send('Hello'), 0)")
+    expect(website.page.locator(".launcher.unread")).to_be_visible()
+    expect(website.panel).to_be_hidden()
+
+
+def test_another_visitor_of_the_same_page_sees_nothing_of_the_first(website: Website) -> None:
+    """A single-page application in which one signs out and another in."""
+    website.enter(user_id="maya", user_name="Maya")
+    website.ask("I am Maya", "Good day")
+    website.widget("widget.userId = 'noah'")
+    website.widget("widget.userName = 'Noah'")
+    website.panel.wait_for()
+    expect(website.page.locator(".item")).to_have_count(0)
+    website.ask("I am Noah", "Hello")
+    assert website.lines() == ["mine: I am Noah", "bot: Hello"]
+    bodies = [one["body"] for one in website.stage.upstream.requests("start")]
+    names = [(one["participant_remote_id"], one["participant_name"]) for one in bodies]
+    assert names == [("maya", "Maya"), ("noah", "Noah")]
+    website.widget("widget.userId = 'maya'")
+    website.answer("Good day")
+    assert website.lines() == ["mine: I am Maya", "bot: Good day"]
+
+
+def test_a_colour_in_the_elements_own_style_stays(website: Website) -> None:
+    website.visit('<chat-widget site="shop" style="--accent: #7a3b69"></chat-widget>')
+    for colour, accent in (
+        ("rgb(122, 59, 105)", "null"),
+        ("rgb(1, 2, 3)", "'#010203'"),
+        ("rgb(122, 59, 105)", "null"),
+    ):
+        website.widget(f"void (widget.accent = {accent})")
+        expect(website.launcher).to_have_css("background-color", colour)
+    website.open_chat()
+    expect(website.page.locator(".header")).to_have_css("background-color", "rgb(122, 59, 105)")

@@ -46,6 +46,14 @@ def test_the_keyboard_does_not_cover_the_field(phone: Website) -> None:
     assert phone.box(phone.panel)["bottom"] == 844
 
 
+def test_a_phones_notch_and_its_bar_cover_nothing(phone: Website) -> None:
+    phone.devtools().send("Emulation.setSafeAreaInsetsOverride", {"insets": {"top": 47, "bottom": 34}})
+    tap(phone)
+    assert phone.box(phone.panel) == {"left": 0, "top": 0, "right": 390, "bottom": 844}
+    assert phone.box(phone.button("Close chat"))["top"] >= 47
+    assert phone.box(phone.field)["bottom"] <= 844 - 34
+
+
 def test_where_the_keyboard_pushes_the_page_up_the_sheet_follows(phone: Website) -> None:
     tap(phone)
     phone.page.evaluate(KEYBOARD, [430, 120])
@@ -126,7 +134,7 @@ def test_a_chat_without_a_window_of_its_own_stays_in_its_place(browser: Browser,
         website.visit(body + LONG)
         website.panel.wait_for()
         box = website.box(website.panel)
-        assert (box["right"] - box["left"], box["bottom"] - box["top"]) == (300, 500)
+        assert (box["right"] - box["left"], box["bottom"] - box["top"]) == pytest.approx((300, 500))
         website.ask()
         assert website.page.evaluate("getComputedStyle(document.documentElement).overflow") == "visible"
         website.widget("widget.close()")

@@ -582,3 +582,74 @@ def test_with_the_question_asked_nothing_is_cut_off_at_400_percent(website: Webs
     website.page.get_by_role("button", name="Start new chat").first.click()
     website.button("Cancel").wait_for()
     assert website.page.evaluate(CUT_OFF) == []
+
+
+def test_nothing_but_the_conversation_scrolls(website: Website) -> None:
+    """What is there for screen readers alone, in a long conversation, would let a browser scroll the header away."""
+    website.enter()
+    website.ask("Tell me everything", LONG, "Paragraph 59")
+    website.ask("Again", LONG, "Paragraph 59")
+    assert website.panel.evaluate("panel => panel.scrollHeight - panel.clientHeight") == 0
+
+
+RING = """button => {
+    const box = button.getBoundingClientRect(), {outlineWidth, outlineOffset, outlineColor, color} = getComputedStyle(button);
+    return [outlineColor === color, parseFloat(outlineWidth) + parseFloat(outlineOffset) <= 0];
+}"""
+
+
+def test_the_focus_can_be_seen_on_every_button(website: Website) -> None:
+    """The ring has the colour of the button's text, so it has to be on the button: white on white is none."""
+    website.enter(site="other", feedback="on")
+    website.button("Attach files").wait_for()
+    website.ask("Hello", RICH, "dust")
+    website.field.fill("Half a")
+    website.button("Close chat").focus()
+    seen: set[str] = set()
+    for _ in range(12):
+        website.page.keyboard.press("Tab")
+        focused = website.page.locator("chat-widget .panel :focus-visible")
+        if focused.count() and focused.evaluate("one => one.matches('button')"):
+            assert focused.evaluate(RING) == [True, True], focused.get_attribute("class")
+            seen.add((focused.get_attribute("class") or "").split()[0])
+    assert seen >= {"icon", "copy", "thumb", "send"}
+
+
+def test_a_tone_that_is_over_holds_no_audio(website: Website) -> None:
+    website.page.add_init_script("""window.released = 0;
+        const close = AudioContext.prototype.close;
+        AudioContext.prototype.close = function () { released++; return close.call(this); };""")
+    website.enter(sound="on")
+    website.stage.upstream.order("answers", text="Here", delay=0.5)
+    website.say("Hello")
+    website.button("Close chat").click()
+    website.page.wait_for_function("released === 1")
+
+
+@pytest.mark.parametrize("told", ["new Promise(() => {})", "Promise.reject()"])
+def test_a_page_that_tells_nothing_of_its_visitor_holds_no_message_for_ever(website: Website, told: str) -> None:
+    website.page.clock.install()
+    website.enter()
+    website.widget(f"void (widget.visitorToken = () => {told})")
+    website.say("Hello")
+    expect(website.page.locator(".mine")).to_have_text("Hello")
+    website.page.clock.fast_forward(10_500)
+    expect(website.page.locator(".fate")).to_contain_text("Not sent.")
+    website.widget("void (widget.visitorToken = null)")
+    website.stage.upstream.order("answers", text="Welcome", delay=0.05)
+    website.button("Try again").click()
+    website.answer("Welcome")
+    assert website.lines() == ["mine: Hello", "bot: Welcome"]
+
+
+def test_what_was_about_to_be_sent_is_not_said_in_a_new_chat(website: Website) -> None:
+    website.enter()
+    website.widget("void (widget.visitorToken = () => new Promise(resolve => { window.tell = resolve; }))")
+    website.say("Of the old one")
+    website.page.wait_for_function("!!window.tell")
+    website.widget("void widget.newChat()")
+    expect(website.page.locator(".item")).to_have_count(0)
+    website.widget("(tell(), widget.visitorToken = null)")
+    website.ask("Of the new one", "Welcome")
+    assert website.lines() == ["mine: Of the new one", "bot: Welcome"]
+    assert len(website.stage.upstream.requests("message")) == 1

@@ -365,7 +365,7 @@ def visitor_token(site: Site) -> None:
 
 
 def persistent_session(site: Site) -> None:
-    for keep, lines, elsewhere in (("true", 2, 2), ("tab", 2, 0), ("false", 0, 0)):
+    for keep, lines, elsewhere in (("true", 2, 2), ("tab", 2, 0), ("false", 0, 0), ("off", 0, 0)):
         site.go(persistent_session=keep)
         site.page.evaluate("localStorage.clear(); sessionStorage.clear()")
         site.open(persistent_session=keep)

@@ -240,8 +240,9 @@ def test_a_hidden_tab_waits_for_the_answer_it_asked_for(window: Window, stage: S
     tab.until(lambda: tab.open_streams == 0)
 
 
-def test_a_page_can_ask_for_the_stream_to_stay_in_the_background(window: Window, stage: Stage) -> None:
-    stage.workshop.pages["/tabs"] = ({}, page_with_chat(stage, 'data-background-stream="on"'))
+@pytest.mark.parametrize("yes", ["on", "true", ""])
+def test_a_page_can_ask_for_the_stream_to_stay_in_the_background(window: Window, stage: Stage, yes: str) -> None:
+    stage.workshop.pages["/tabs"] = ({}, page_with_chat(stage, f'data-background-stream="{yes}"'))
     window.context.clock.install()
     (tab,) = window.conversation(1)
     tab.hide()
@@ -460,6 +461,31 @@ def test_a_message_of_unknown_fate_is_looked_for_before_it_can_be_sent_again(win
     assert len(keys) == len(sent) == 2, "another try, not a repetition"
 
 
+BEATING = """const real = fetch;
+    window.fetch = (url, options) => !`${url}`.includes("/v1/session/events") ? real(url, options) : Promise.resolve(
+        new Response(new ReadableStream({start(feed) {
+            window.beat = () => feed.enqueue(new TextEncoder().encode(": \\n\\n"));
+        }})));"""
+
+
+def test_a_message_nobody_brings_can_be_sent_again_though_nothing_else_comes(window: Window, stage: Stage) -> None:
+    """No event draws the chat anew: the stream has nothing but its heartbeat."""
+    window.context.clock.install()
+    window.context.add_init_script(BEATING)
+    (tab,) = window.chats(1)
+    page = {"Access-Control-Allow-Origin": stage.workshop.url, "Content-Type": "text/html"}
+    tab.page.route("**/v1/session/messages", lambda route: route.fulfill(status=502, headers=page), times=1)
+    tab.say("What does it cost?")
+    expect(tab.page.get_by_text("Checking whether it arrived …")).to_be_visible()
+    for _ in range(3):
+        tab.page.evaluate(
+            "async () => { beat(); await new Promise(resolve => { requestAnimationFrame(resolve); }); }"
+        )
+        expect(tab.page.get_by_text("Checking whether it arrived …")).to_be_visible()
+        tab.page.clock.fast_forward("00:15")
+    expect(tab.page.get_by_role("button", name="Send again")).to_be_visible()
+
+
 def test_a_tab_closed_while_it_sends_leaves_the_look_to_the_others(window: Window, stage: Stage) -> None:
     first, second = window.conversation(2)
     first.page.route("**/v1/session/messages", lambda route: None)
@@ -489,7 +515,7 @@ def test_two_first_messages_at_once_begin_one_conversation(window: Window, stage
     for tab in (first, second):
         tab.page.locator("textarea").fill("Hello")
     for tab in (first, second):
-        tab.page.evaluate("document.querySelector('chat-widget').shadowRoot.querySelector('form').requestSubmit()")
+        tab.page.evaluate("document.querySelector('chat-widget').shadowRoot.querySelector('.send').click()")
     for tab in (first, second):
         expect(tab.page.locator(".item")).to_have_count(4)
     assert len(stage.upstream.requests("start")) == 1

@@ -8,25 +8,25 @@ const PATIENCE = 40_000;
 
 export function Chat(host, origin, tell, changed) {
   const setting = (name) => host.getAttribute(name);
-  const id = setting("user-id"), name = setting("user-name"), keep = setting("persistent-session");
+  const id = setting("user-id");
   const key = `chat-widget:${origin}:${setting("site")}${id ? `@${encodeURIComponent(id)}` : ""}`;
   const about = `${origin}/v1/sites/${setting("site")}`, api = `${origin}/v1/session/`;
   const leave = Object.assign(new AbortController(), { capture: true });
-  let handle, open, away, awayTimer, lookAgain, sending, queue = Promise.resolve(), storage = {};
+  let handle, away, awayTimer, sending, queue = Promise.resolve(), storage = {};
   // The stream: up to where and what it told, and its connection.
   let cursor, caughtUp, told, attempt, heardAt, linkedAt, tryNow;
   // The line of tabs: our turn, and the turn that leads where it is ours.
   let turn, leader, channel, silence, locks;
   try {
-    if (keep === "tab") storage = sessionStorage;
-    else if (keep !== "false" && localStorage) {
+    if (setting("persistent-session") === "tab") storage = sessionStorage;
+    else if (host.is("persistent-session", "on") && localStorage) {
       storage = localStorage;
       locks = self.BroadcastChannel && navigator.locks;
     }
   } catch { /* blocked */ }
 
   const chat = {
-    ...Transcript(), key, limits: Object(),
+    ...Transcript(), key, wake, limits: Object(),
 
     get begun() { return handle || chat.items.length; },
     get agreed() { return stored(`${key}?agreed`); },
@@ -36,16 +36,7 @@ export function Chat(host, origin, tell, changed) {
     emit(type, detail) { tell(host, type, detail && { ...detail, sessionId: handle?.slice(-16) }); },
     on(target, types, listener) { types.split(" ").forEach((type) => target?.addEventListener(type, listener, leave)); },
 
-    async about() {
-      const site = await ask(about);
-      chat.limits = site.limits;
-      return site;
-    },
-
-    listen(wanted) {
-      open = wanted;
-      wake();
-    },
+    about: () => ask(about),
 
     send(content, context, attachments = []) {
       const after = chat.items.findLast((item) => item.key)?.time;
@@ -64,7 +55,7 @@ export function Chat(host, origin, tell, changed) {
 
     // Where files go, and what opens the door.
     async door() {
-      await start();
+      if (!handle) await inTurn(async () => start(await token()));
       return [`${api}files`, `Bearer ${handle}`];
     },
 
@@ -92,8 +83,6 @@ export function Chat(host, origin, tell, changed) {
   }
 
   function change(news = {}) {
-    clearTimeout(lookAgain);
-    if (chat.items.some((item) => item.state === "unknown" && chat.checking(item))) lookAgain = setTimeout(change, 5000);
     for (const item of chat.items) {
       if (item.own && item.key && /^(sent|complete)$/.test(item.state) && !chat.awaited.has(item.task)) store(`${key}:${item.id}`);
     }
@@ -122,11 +111,8 @@ export function Chat(host, origin, tell, changed) {
 
   function recall(first) {
     const minutes = +(setting("persistent-session-expire") ?? 1440);
-    let { handle: known, over, at } = stored(key) ?? {};
-    if (first && minutes && Date.now() - at > minutes * 60_000) {
-      chat.renew();
-      known = over = "";
-    }
+    if (first && minutes && Date.now() - stored(key)?.at > minutes * 60_000) chat.renew();
+    const { handle: known, over } = stored(key) ?? {};
     if (handle && known != null && known !== handle) begin(known);
     handle ||= known;
     if (over && cursor) chat.over = over;
@@ -147,21 +133,22 @@ export function Chat(host, origin, tell, changed) {
     const { items } = chat;
     const post = async () => {
       let begun, fate;
-      if (items !== chat.items) return;
       try {
-        const { content: message, attachments = [] } = item;
+        const { content: message, attachments } = item, visitor = await token();
+        if (items !== chat.items) return;
         chat.emit("message:before-send", { message });
-        const carried = await start(item.context);
+        const carried = await start(visitor, item.context);
         begun = true;
-        const body = { message, ...carried, attachments: attachments.map((file) => file.id) };
+        const body = { message, ...carried, attachments: attachments?.map((file) => file.id) };
         const { task, accepted_at: time } = await ask(`${api}messages`, { body, headers: { "Idempotency-Key": `${item.id}-${item.again}` } });
         fate = { state: "sent", task, time };
         chat.emit("message:sent", { message });
         touch();
         wait(task);
         chat.notice = "";
-      } catch (error) {
+      } catch (thrown) {
         if (items !== chat.items) return;
+        const error = Object(thrown);
         const unknown = begun && error.fate !== "not_sent" && !/^4/.test(error.status);
         fate = { state: unknown ? "unknown" : "not_sent", detail: error.detail };
         if (!unknown) refused(error);
@@ -174,14 +161,24 @@ export function Chat(host, origin, tell, changed) {
     sending.add(item);
     save(item);
     change({ own: item });
-    queue = queue.then(() => handle || !locks ? post() : locks.request(key, post));
+    inTurn(post);
   }
 
-  async function start(own) {
-    const { visitorToken } = host, carried = {
-      page_context: pageContext(document, setting("page-context"), { ...host.pageContext, ...own }, chat.limits.page_context_bytes ?? 8192),
-      visitor_token: await (visitorToken?.call?.() ?? visitorToken ?? setting("visitor-token")) || undefined,
-    };
+  function inTurn(act) {
+    const done = queue.then(() => handle || !locks ? act() : locks.request(key, act));
+    queue = done.catch(() => {});
+    return done;
+  }
+
+  async function token() {
+    const { visitorToken } = host, late = new Promise((_, reject) => setTimeout(reject, 10_000));
+    return await Promise.race([visitorToken?.call?.() ?? visitorToken ?? setting("visitor-token"), late]) || undefined;
+  }
+
+  async function start(visitor_token, own) {
+    const name = setting("user-name"), given = { ...host.pageContext, ...own };
+    const page_context = pageContext(document, setting("page-context"), given, chat.limits.page_context_bytes ?? 8192);
+    const carried = { page_context, visitor_token };
     handle ||= stored(key)?.handle;
     if (!handle) {
       const begun = await ask(`${about}/sessions`, { body: { ...carried, participant: id || name ? { id, name } : undefined } });
@@ -254,7 +251,7 @@ export function Chat(host, origin, tell, changed) {
   }
 
   function follow() {
-    const wanted = handle && (chat.awaited.size || (open && !chat.over && (!away || setting("background-stream") === "on")));
+    const wanted = handle && (chat.awaited.size || (host.opened && !chat.over && (!away || host.is("background-stream"))));
     if (!wanted) turn = turn?.abort();
     else if (!turn) join();
   }
@@ -320,8 +317,7 @@ export function Chat(host, origin, tell, changed) {
 
   function setConnection(connection) {
     chat.connection = connection;
-    if (connection) linkedAt = 0;
-    else linkedAt ||= Date.now();
+    linkedAt = connection ? 0 : linkedAt || Date.now();
   }
 
   const check = () => Date.now() - heardAt > PATIENCE && attempt.abort();
@@ -332,20 +328,22 @@ export function Chat(host, origin, tell, changed) {
   }
 
   async function lead({ signal }) {
-    const watch = setInterval(check, 5000);
+    const watch = setInterval(() => {
+      check();
+      if (chat.items.some((item) => item.state === "unknown")) share([]);
+    }, 5000);
     signal.onabort = () => {
       attempt.abort();
       tryNow?.();
     };
     recap();
-    for (let failures = 0, retry = 1000; !signal.aborted; failures++) {
+    for (let failures = 0, retry = 1000, least = 0; !signal.aborted; failures++) {
       const own = attempt = new AbortController();
-      let least = 0;
       heardAt = Date.now();
       try {
         const tasks = [...chat.awaited.keys()].slice(-20).map((task) => `&task=${task}`).join("");
         const response = await ask(`${api}events?${tasks}`, { signal: own.signal, headers: cursor && { "Last-Event-ID": cursor } });
-        failures = 0;
+        failures = least = 0;
         setConnection("");
         share([]);
         const feed = parser((event) => own.signal.aborted || received(event), (time) => { retry = time; });
@@ -379,9 +377,8 @@ export function Chat(host, origin, tell, changed) {
 
   function take({ event, news }, now) {
     const { task, status } = news, waits = chat.awaited.has(task);
-    let message;
+    const message = event === "message" && chat.add(news, now) && news;
     told.set(news.key ?? task ?? event, { event, news });
-    if (event === "message" && chat.add(news, now)) message = news;
     if (news.role === "assistant") chat.notice = "";
     if (event === "progress" && waits) chat.awaited.set(task, news.content);
     if (event === "done") chat.awaited.delete(task);

@@ -56,7 +56,7 @@ export function Files({ chat, make, div, press, t, typed, closed }) {
     try {
       if (entry.sending) entry.id = await send(entry, abort.signal);
     } catch (error) {
-      entry.detail = error.detail ?? t("error.upload");
+      entry.detail = error?.detail ?? t("error.upload");
     }
     entry.sending = false;
     show();
@@ -84,7 +84,6 @@ export function Files({ chat, make, div, press, t, typed, closed }) {
     });
   }
 
-  // A canvas, since an image of a blob's address needs the page's policy to allow it.
   async function preview(entry) {
     if (!entry.file.type.startsWith("image/")) return;
     try {
@@ -114,6 +113,7 @@ export function Files({ chat, make, div, press, t, typed, closed }) {
 
   return {
     draw, clear,
+    sent: () => clear(files.filter((file) => file.sending)),
     get busy() { return files.some((file) => file.sending); },
     get ready() { return files.filter((file) => file.id).map(({ id, name }) => ({ id, name })); },
   };

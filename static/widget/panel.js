@@ -2,7 +2,6 @@
 
 import { Chat } from "./chat.js";
 import { build } from "./transcript.js";
-// Asked for now rather than when chat.js is there.
 import "./page-context.js";
 
 const MARK = "● ";
@@ -27,7 +26,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
   const chat = Chat(host, origin, tell, (news) => frame && changed(news));
   const draft = `${chat.key}?draft`, tabState = `chat-widget:state:${origin}:${host.getAttribute("site")}`;
 
-  // Settings: the element's attribute, else what the site's owner set for all pages
+  // Settings
 
   const usual = (name) => site.look?.[name.replaceAll("-", "_")];
   const option = (name) => host.getAttribute(name) ?? usual(name);
@@ -38,12 +37,14 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
   async function load() {
     const [css, found] = await Promise.all([read("panel.css", "text"), chat.about().catch((fault) => ({ fault }))]);
     const sheet = new CSSStyleSheet(), { look, fault } = site = found;
+    Object.assign(chat.limits, found.limits);
     sheet.replaceSync(css);
     root.adoptedStyleSheets = [root.adoptedStyleSheets[0], sheet];
     const [module] = await Promise.all([chat.limits.attachments && import("./files.js").catch(() => {}), words()]);
     files = module?.Files({ chat, make, div, press, t, typed, closed: () => form.hidden || input.disabled });
+    if (!loading) return;
     if (look) {
-      host.style.setProperty("--brand", `var(--accent, ${look.accent})`);
+      host.style.setProperty("--brand", `var(--own, var(--accent, ${look.accent}))`);
       host.style.setProperty("--scheme", look.theme ?? "");
     }
     if (fault) {
@@ -58,7 +59,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     chat.on(document, "visibilitychange", () => frame.open && !document.hidden && count(0));
     draw();
     remember();
-    await new Promise((resolve) => setTimeout(resolve)); // a slow phone breathes
+    await new Promise((resolve) => setTimeout(resolve));
   }
 
   async function words() {
@@ -124,13 +125,8 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     status = make("p", { className: "status", role: "status" });
     input ??= make("textarea", { className: "input", rows: 1, oninput: typed, value: keep("getItem", draft) ?? "" });
     input.placeholder = input.ariaLabel = hint;
-    button = press("send", t("composer.send"), null, "M4 12l16-8-6 16-3-6z");
-    button.type = "submit";
+    button = press("send", t("composer.send"), () => send(input.value), "M4 12l16-8-6 16-3-6z");
     form = make("form", { className: "composer" }, input, button);
-    form.onsubmit = (event) => {
-      event.preventDefault();
-      send(input.value);
-    };
     over = div("bar", make("span"), press("solid", t("modal.confirm"), renew));
     consent = div("bar", option("consent-text") ?? "", press("solid", t("consent.agree"), () => {
       chat.agree();
@@ -139,17 +135,15 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     }));
     const header = make("header", { className: "header", hidden: kiosk() }, make("h2", {}, title), fresh, large,
       press("icon", t("window.close"), () => host.close(), "M6 9l6 6 6-6"));
-    frame = make("dialog", { className: "panel", ariaLabel: title, lang: language, dir: /^(ar|fa|he|ur)/.test(language) ? "rtl" : "ltr" }, header,
+    frame = make("dialog", { className: "panel", ariaLabel: title, lang: language, dir: /^ar/.test(language) ? "rtl" : "ltr" }, header,
       kiosk() ? fresh : "", ask, below ? "" : banner, log, pill, status, below ? banner : "", consent, form, over);
-    frame.oncancel = (event) => {
-      event.preventDefault();
-      host.close();
-    };
+    // The file picker's own comes here, too.
+    frame.oncancel = ({ target }) => target === frame && host.close();
     frame.onkeydown = (event) => {
       event.stopPropagation();
       // 229: Safari's Enter that ends a composition.
       const composing = event.isComposing || event.keyCode === 229;
-      if (event.key === "Enter" && event.target === input && !event.shiftKey && !composing) form.requestSubmit();
+      if (event.key === "Enter" && event.target === input && !event.shiftKey && !composing) button.click();
       else if (event.key !== "Escape") return;
       else if (!ask.hidden) asking(false);
       else if (frame.matches(".full")) show();
@@ -217,17 +211,14 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     chat.emit("message:received", { message: { role, content } });
   }
 
-  // For the next page: open, or how much is unread, or nothing where nothing is awaited either.
   function remember() {
     if (!kiosk()) keep("setItem", tabState, frame.open ? "open" : missed || chat.awaited.size ? missed : "");
   }
 
-  // What is told anew is read out anew.
   function write(node, text) {
     if (node.textContent !== text) node.textContent = text;
   }
 
-  // Whether the visitor has still to agree.
   const undecided = () => option("consent-text") && !chat.agreed && !chat.begun;
 
   function render() {
@@ -321,7 +312,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     }
     input.value = "";
     chat.send(text, context, files?.ready);
-    files?.clear();
+    files?.sent();
     typed();
     input.focus();
   }
@@ -347,7 +338,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     open(focus) {
       if (!frame.open) {
         show();
-        chat.listen(true);
+        chat.wake();
         render();
         toEnd();
         count(0);
@@ -359,7 +350,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     close() {
       frame.close();
       lock();
-      chat.listen(false);
+      chat.wake();
       remember();
       chat.emit("close");
     },
@@ -371,9 +362,11 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
       files?.clear();
     },
 
-    async update() {
+    async update(name) {
+      if (/^(site|user-id|pers)/.test(name)) return host.replaceWith(host);
       if (!frame) return;
       await words();
+      if (!loading) return;
       const { open } = frame, full = frame.matches(".full"), writing = root.activeElement === input;
       frame.remove();
       draw();
@@ -383,8 +376,10 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
     },
 
     destroy() {
+      loading = null;
       if (frame) count(0);
       lock();
+      files?.clear();
       chat.leave();
       frame?.remove();
     },
@@ -397,5 +392,5 @@ function beep() {
   tone.connect(volume).connect(audio.destination);
   volume.gain.setTargetAtTime(0, 0, .1);
   tone.start();
-  tone.stop(audio.currentTime + .25);
+  setTimeout(() => audio.close(), 250);
 }
