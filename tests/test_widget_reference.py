@@ -544,7 +544,7 @@ def test_what_a_page_asks_of_the_widget_while_it_loads_happens_in_that_order(sit
     script = """for (const early of [0, 1, 2, 3]) setTimeout(() => {
             const widget = document.querySelector("chat-widget");
             if (!early) widget.newChat();
-            else widget.send(`${early}`);
+            else widget.send(early);
         }, 3 * early)"""
     for _ in range(6):
         site.go()

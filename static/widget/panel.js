@@ -303,7 +303,7 @@ export function Panel(host, { origin, make, icon, tell, keep }) {
   const excess = (text) => [...text.trim()].length - (chat.limits.message_characters ?? 4000);
 
   function send(text, context) {
-    text = text.trim();
+    text = `${text}`.trim();
     if (is("disabled") || !text || excess(text) > 0) return;
     if (undecided()) {
       input.value = text;
