@@ -8,9 +8,10 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from tests.servers import Redis
-from widget_proxy.broker import BrokerUnavailable
+from widget_proxy.broker import BrokerUnavailable, PendingAnswer
 from widget_proxy.broker.redis import RedisBroker
 from widget_proxy.messages import Event
+from widget_proxy.pacing import Budget
 
 pytestmark = pytest.mark.anyio
 
@@ -71,3 +72,29 @@ async def test_a_redis_that_may_evict_is_warned_of_at_the_start(
             lines = warnings(caplog)
     assert len(lines) == int(warned)
     assert all("Set maxmemory-policy to noeviction" in line for line in lines)
+
+
+# It keeps
+
+
+async def test_nothing_that_redis_keeps_of_a_session_is_kept_for_ever(tmp_path: Path) -> None:
+    budget = Budget(100, 300)
+    with Redis(tmp_path / "log") as server:
+        async with Client.from_url(server.url, decode_responses=True) as client, RedisBroker(server.url) as broker:
+            await broker.publish("published", [event("a")])
+            await broker.claim_message_poll("polled", 30)
+            await broker.claim_send("settled", "key", "print", 30)
+            await broker.settle_send("settled", "key", {})
+            await broker.claim_send("claimed", "key", "print", 30)
+            await broker.spend("upstream", budget, 0)
+            await broker.pause("another", budget, 5)
+            await broker.attend_answer("awaited", PendingAnswer("ref", "handle"), 30)
+            await broker.thumbs.note("rated", "message", "up")
+            await broker.bearers.keep("token", "sealed", 60)
+            assert await broker.bearers.claim("fetched", 5)
+            kept = {key: await client.ttl(key) async for key in client.scan_iter()}
+            for_ever = {key for key, seconds in kept.items() if seconds < 0}
+            assert for_ever == {f"widget-proxy:answers:{part}" for part in ("due", "owner", "handle")}
+            assert len(kept) > 10
+            await broker.finish_answer("ref")
+            assert [key async for key in client.scan_iter("widget-proxy:answers:*")] == []
