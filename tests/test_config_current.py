@@ -150,6 +150,18 @@ async def test_a_changed_file_is_noticed_also_one_that_comes_in_its_place(
         group.cancel_scope.cancel()
 
 
+async def test_a_changed_schema_of_the_page_context_is_noticed(place: Place) -> None:
+    schema = place.file.parent / "page.json"
+    schema.write_text('{"title": "first"}')
+    place.file.write_text(place.file.read_text() + f'page_context_schema = "{schema}"\n')
+    current = place.current()
+    async with anyio.create_task_group() as group:
+        group.start_soon(current.watch, 0.01)
+        schema.write_text('{"title": "second"}')
+        await until(lambda: "second" in str(current.settings.sites["shop"].page_context_schema))
+        group.cancel_scope.cancel()
+
+
 # From systemd
 
 

@@ -241,8 +241,10 @@ class _Reader:
         value = table[_SCHEMA]
         if not isinstance(value, str):
             return
+        path = Path(value)
+        self._files[path] = stamp_of(path)
         try:
-            table[_SCHEMA] = json.loads(_read_text(Path(value)))
+            table[_SCHEMA] = json.loads(_read_text(path))
         except (OSError, ValueError, RecursionError) as error:
             del table[_SCHEMA]
             reason = getattr(error, "strerror", None) or str(error)
