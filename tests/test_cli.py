@@ -106,7 +106,10 @@ def test_check_finds_a_working_site(upstream: FakeUpstream) -> None:
 def test_check_tries_the_proxys_own_origin_where_it_has_a_chat_page(upstream: FakeUpstream) -> None:
     own = "https://127.0.0.1"
     site = one_site(upstream.url, WIDGET_PROXY_SERVER__PUBLIC_URL=own)
-    assert f"from {own}" in run("check", "--origin", own, **site).stdout
+    told = run("check", "--origin", own, **site).stdout
+    assert f"from {own}" in told
+    assert "public_url" not in told
+    assert "Note: server.public_url is not set" in run("check", **one_site(upstream.url)).stdout
     without = run("check", "--origin", own, **site, WIDGET_PROXY_PAGES__CHAT="false")
     assert "not an allowed origin" in without.stdout
 

@@ -89,6 +89,11 @@ def check(config: Path | None, origin: str | None) -> None:
         click.echo(f"{result.site}: {mark}: {result.finding}")
         if result.mend:
             click.echo(f"    {result.mend}")
+    if settings.pages.chat and settings.server.public_url is None:
+        click.echo(
+            "Note: server.public_url is not set. Websites need it not; the chat as a page of its own, for links and "
+            "QR codes, is found at no name without it"
+        )
     sys.exit(0 if all(result.works for result in results) else 1)
 
 
