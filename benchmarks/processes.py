@@ -5,7 +5,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.servers import EMBED_KEY, HOST, NO_RATES, SECRET_KEY, SHOP_ORIGIN, FakeUpstream, Server, free_port
+from tests.servers import EMBED_KEY, HOST, ONE_ADDRESS, SECRET_KEY, SHOP_ORIGIN, FakeUpstream, Server, free_port
 from widget_proxy.config import PacingSettings
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 
@@ -89,10 +89,10 @@ def proxy(
         "SITES__SHOP__CHATBOT_ID": DEMO_CHATBOT_ID,
         "SITES__SHOP__EMBED_KEY": EMBED_KEY,
         "SITES__SHOP__ALLOWED_ORIGINS": SHOP_ORIGIN,
-        # All visitors of a measurement come from one address, which is no flood here.
-        "SERVER__STREAMS_PER_ADDRESS": "1000000",
     } | dict(settings)
-    variables = NO_RATES | {f"WIDGET_PROXY_{name}": value for name, value in told.items()} | dict(environment or {})
+    variables = (
+        ONE_ADDRESS | {f"WIDGET_PROXY_{name}": value for name, value in told.items()} | dict(environment or {})
+    )
     arguments = [*command, "serve", "--host", HOST, "--port", str(port), "--log-level", "warning"]
     return Measured(arguments, port, log, variables)
 

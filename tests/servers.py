@@ -21,8 +21,9 @@ from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 HOST = "127.0.0.1"
 START_SECONDS = 20.0
 
-# All visitors of a test have one address, and hundreds of tests one proxy.
-NO_RATES = {f"WIDGET_PROXY_RATES__{name.upper()}": "1000000/1s" for name in RatesSettings.model_fields}
+# All visitors of a test have one address, and hundreds of tests one proxy: that is no flood here.
+ONE_ADDRESS = {f"WIDGET_PROXY_RATES__{name.upper()}": "1000000/1s" for name in RatesSettings.model_fields}
+ONE_ADDRESS["WIDGET_PROXY_SERVER__STREAMS_PER_ADDRESS"] = "1000000"
 
 # Marker values: recognisable in any byte they should not be in.
 EMBED_KEY = "marker-embed-key-7f3a9c51"
@@ -232,7 +233,7 @@ class Proxy(Server):
     def __init__(self, upstream_url: str, log: Path, **overrides: str) -> None:
         port = free_port()
         sites = {"SHOP": SHOP_ORIGIN, "OTHER": "http://other.localhost:8083"}
-        environment = NO_RATES | {
+        environment = ONE_ADDRESS | {
             "WIDGET_PROXY_SECRET_KEY": SECRET_KEY,
             "WIDGET_PROXY_UPSTREAM_URL": upstream_url,
             "WIDGET_PROXY_METRICS_TOKEN": METRICS_TOKEN,
