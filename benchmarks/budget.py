@@ -21,12 +21,15 @@ from typing import Any
 import aiohttp
 
 from benchmarks import results
+from benchmarks.processes import end_cleanly
 from benchmarks.visitors import Visitor, client
 from tests.servers import EMBED_KEY, SHOP_ORIGIN, FakeUpstream, Proxy
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
 
 SCALE = 5.0
 WINDOW_SECONDS = 300 / SCALE
+OPENING_SECONDS = 120.0
+"""Within this time all panels have their stream, or something refuses them."""
 ANSWER_MEDIAN, ANSWER_SIGMA = 3.0 / SCALE, 0.5
 
 
@@ -51,7 +54,8 @@ async def ours(proxy: Proxy, upstream: FakeUpstream, panels: int, a_second: floa
             await one.start()
         sessions = [session["id"] for session in upstream.ask("sessions")]
         listening = [asyncio.create_task(one.listen()) for one in visitors]
-        await asyncio.gather(*(one.connected.wait() for one in visitors))
+        async with asyncio.timeout(OPENING_SECONDS):
+            await asyncio.gather(*(one.connected.wait() for one in visitors))
         upstream.clear("limits")
         upstream.clear("requests")
         asked: list[asyncio.Task[Any]] = []
@@ -157,6 +161,7 @@ async def naive(upstream: FakeUpstream, panels: int, a_second: float, seconds: f
 
 
 def main() -> int:
+    end_cleanly()
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--panels", type=int, default=1000)
     arguments.add_argument("--replies", type=float, default=100, help="a minute")

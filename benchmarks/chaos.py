@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
+from benchmarks.processes import end_cleanly
 from benchmarks.verdict import BROKEN, Noted, Verdict, judge
 from benchmarks.visitors import Visitor, client
 from tests.servers import FakeUpstream, Proxy, Redis
@@ -112,6 +113,7 @@ def is_worker(pid: int) -> bool:
 
 
 def main() -> int:
+    end_cleanly()
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--chats", type=int, default=200)
     arguments.add_argument("--kills", type=int, default=20)

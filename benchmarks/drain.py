@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.chaos import verdict_of
+from benchmarks.processes import end_cleanly
 from benchmarks.visitors import Visitor, client
 from tests.servers import FakeUpstream, Proxy, Redis
 
@@ -65,6 +66,7 @@ async def run(leaving: Proxy, staying: Proxy, upstream: FakeUpstream, streams: i
 
 
 def main() -> int:
+    end_cleanly()
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--streams", type=int, default=1000)
     arguments.add_argument("--answers", type=int, default=50)

@@ -20,6 +20,7 @@ from typing import Any
 import httpx2
 
 from benchmarks import results
+from benchmarks.processes import end_cleanly
 from tests.fronts import FRONTS, Front
 from tests.servers import FakeUpstream, Proxy, running
 from tests.sse import stream
@@ -109,6 +110,7 @@ def measure(front: Front, proxy: Proxy, messages: int) -> dict[str, Any]:
 
 
 def main() -> int:
+    end_cleanly()
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--messages", type=int, default=100)
     given = arguments.parse_args()

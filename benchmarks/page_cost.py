@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, CDPSession, sync_playwright
 
 from benchmarks import results
 from benchmarks.official_widget import OfficialWidget, version
+from benchmarks.processes import end_cleanly
 from tests.browser import ARGUMENTS, Stage
 from tests.servers import EMBED_KEY, FakeUpstream, running
 from widget_proxy.fake_upstream import DEMO_CHATBOT_ID
@@ -188,6 +189,7 @@ def pages(proxy_url: str, official_url: str, shop_url: str) -> dict[str, str]:
 
 
 def main(rounds: int) -> None:
+    end_cleanly()
     directory = Path(tempfile.mkdtemp())
     stage = Stage(directory, WIDGET_PROXY_PACING__MESSAGE_POLL_SECONDS="30", log_level="warning")
     # The newest official widget on npm is older than session tokens.

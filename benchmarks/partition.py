@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks import machines, results
 from benchmarks.chaos import MESSAGES, SETTLE_SECONDS, chat, verdict_of
 from benchmarks.machines import SWITCHES, Elsewhere, Machine
+from benchmarks.processes import end_cleanly
 from benchmarks.verdict import BROKEN
 from benchmarks.visitors import Visitor, client
 from tests.servers import FakeUpstream, Proxy, Redis, Server, free_port, running
@@ -114,6 +115,7 @@ async def run(
 
 
 def main() -> int:
+    end_cleanly()
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--chats", type=int, default=60)
     arguments.add_argument("--cuts", type=int, default=8)

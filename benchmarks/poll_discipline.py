@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.chaos import is_worker
+from benchmarks.processes import end_cleanly
 from benchmarks.visitors import Visitor, client
 from tests.servers import FakeUpstream, Proxy, Redis
 
@@ -74,6 +75,7 @@ def shortest_gaps(requests: list[dict[str, Any]]) -> list[float]:
 
 
 def main() -> int:
+    end_cleanly()
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--sessions", type=int, default=100)
     arguments.add_argument("--tabs", type=int, default=10)
