@@ -76,7 +76,7 @@ class ChatSession:
     @property
     def key(self) -> str:
         """Names the session in logs and the broker without telling upstream's id."""
-        return hashlib.sha256(f"{self.site}\0{self.session_id}".encode()).hexdigest()[:24]
+        return _log_key(self.site, self.session_id)
 
     @property
     def expires(self) -> datetime:
@@ -85,6 +85,11 @@ class ChatSession:
 
     def __repr__(self) -> str:
         return f"ChatSession({self.site!r}, {self.key})"
+
+
+@lru_cache(KEPT_OPEN)
+def _log_key(site: str, session_id: str) -> str:
+    return hashlib.sha256(f"{site}\0{session_id}".encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True)
