@@ -171,6 +171,8 @@ def test_several_workers_all_hear_of_it_and_none_is_replaced(
     shared = {"WIDGET_PROXY_REDIS_URL": redis.url, "WIDGET_PROXY_SERVER__WORKERS": "2"}
     configured = Configured(changing, tmp_path, **shared)
     with configured.proxy as proxy:
+        # One that still starts hears no signal, and reads what is there then.
+        wait_for(lambda: proxy.output().count("Application startup complete") == 2)
         wait_for(lambda: configured.start().status_code == 201)
         workers = workers_of(proxy)
         handle = proxy.start_session()
